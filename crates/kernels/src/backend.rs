@@ -1,0 +1,131 @@
+//! What a model asks of any backend: compile a plan, take batches, answer when done.
+//!
+//! The backend owns the bytes of KV pages; its caller owns the page tables.
+
+use crate::plan::DecoderPlan;
+
+/// How keys and values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum KvType {
+    F32,
+    #[default]
+    F16,
+}
+
+impl KvType {
+    /// Bytes of one stored value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ProgramOptions {
+    pub kv: KvType,
+    /// Threads of the hot path, the caller's included; at least 1.
+    pub threads: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error("tensor {tensor}: {problem}")]
+    Weight { tensor: String, problem: String },
+    #[error("model: {0}")]
+    Plan(String),
+    #[error("batch: {0}")]
+    Batch(String),
+    #[error("cannot allocate {bytes} bytes for {what}")]
+    Memory { what: &'static str, bytes: usize },
+}
+
+/// Called while a plan is compiled: file bytes prepared so far, and all of them.
+pub type Observer<'a> = &'a mut dyn FnMut(usize, usize);
+
+pub trait Backend {
+    /// Prepares the weights for running. Weights may be released from memory as they are copied.
+    ///
+    /// # Errors
+    /// A tensor whose type or shape this backend cannot run, or too little memory.
+    fn compile(
+        &self,
+        plan: DecoderPlan,
+        options: &ProgramOptions,
+        observer: Observer,
+    ) -> Result<Box<dyn Program>, BackendError>;
+}
+
+/// Which positions of a span give logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    None,
+    Last,
+    All,
+}
+
+/// Consecutive new positions of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'a> {
+    /// The input at each new position; not empty.
+    pub tokens: &'a [u32],
+    /// Position of the first of them: all before it are already in the pages.
+    pub position: usize,
+    /// The sequence's pages in order, enough for `position + tokens.len()` positions.
+    pub pages: &'a [u32],
+    pub logits: Logits,
+}
+
+/// Names one submitted batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
+/// The result of a batch.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// `[rows, vocab]`: a row for each position that asked for logits, in the batch's order.
+    pub logits: Vec<f32>,
+}
+
+/// A compiled model with its KV pages.
+pub trait Program: Send {
+    fn vocab(&self) -> usize;
+    /// Positions in one page.
+    fn page_positions(&self) -> usize;
+    /// Bytes of one page, keys and values of all layers.
+    fn page_bytes(&self) -> usize;
+    /// Pages that exist: ids are `0..pages()`.
+    fn pages(&self) -> usize;
+    /// Grows the storage to at least `pages` pages; existing pages keep their content.
+    ///
+    /// # Errors
+    /// Too little memory; the storage is then as before.
+    fn reserve(&mut self, pages: usize) -> Result<(), BackendError>;
+    /// Copies the content of page `from` to page `to`.
+    fn copy_page(&mut self, from: u32, to: u32);
+    /// Starts a batch: stores the spans' keys and values in their pages and computes the logits that were asked for.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary, a page table too short or a page id that does not exist; nothing is stored then.
+    fn submit(&mut self, batch: &[Span]) -> Result<Ticket, BackendError>;
+    /// The batch's output once, as soon as it is done; `None` while it runs.
+    ///
+    /// # Errors
+    /// A ticket that is not under way.
+    fn poll(&mut self, ticket: Ticket) -> Result<Option<Output>, BackendError>;
+}
+
+/// Submits a batch and waits for its output.
+///
+/// # Errors
+/// As [`Program::submit`] and [`Program::poll`].
+pub fn run(program: &mut dyn Program, batch: &[Span]) -> Result<Output, BackendError> {
+    let ticket = program.submit(batch)?;
+    loop {
+        if let Some(output) = program.poll(ticket)? {
+            return Ok(output);
+        }
+        std::thread::yield_now();
+    }
+}

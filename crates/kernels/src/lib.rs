@@ -1,0 +1,10 @@
+//! Block types, the SIMD vocabulary, the kernels over it, and the CPU backend.
+//!
+//! `quant` knows how values are stored in blocks, `simd` what a CPU can do with sixteen lanes, `ops` the algorithms
+//! (one body each), `plan` and `backend` what a model asks of any backend, `cpu` how this crate answers.
+
+pub mod backend;
+pub mod plan;
+pub mod quant;
+
+pub use quant::DType;

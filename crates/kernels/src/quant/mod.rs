@@ -1,0 +1,135 @@
+//! How values are stored: one file and one row of [`QUANT_TYPES`] for each type.
+
+mod bf16;
+mod f16;
+mod f32;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+
+/// A storage type; rows of it are whole blocks.
+#[derive(Debug)]
+pub struct QuantType {
+    /// The name in the field, as GGUF tools print it: `Q4_K`.
+    pub name: &'static str,
+    /// The type's number in GGUF files.
+    pub ggml_id: u32,
+    /// Values in a block.
+    pub block: usize,
+    /// Bytes of a block.
+    pub bytes: usize,
+    /// Decodes whole blocks: `blocks` is n × `bytes`, `values` n × `block`.
+    pub decode: fn(blocks: &[u8], values: &mut [f32]),
+}
+
+/// Every type that can be read, each a file of this folder.
+pub static QUANT_TYPES: [&QuantType; 11] = [
+    &f32::TYPE,
+    &f16::TYPE,
+    &bf16::TYPE,
+    &q4_0::TYPE,
+    &q4_1::TYPE,
+    &q5_0::TYPE,
+    &q5_1::TYPE,
+    &q8_0::TYPE,
+    &q4_k::TYPE,
+    &q5_k::TYPE,
+    &q6_k::TYPE,
+];
+
+/// A handle to a row of [`QUANT_TYPES`].
+#[derive(Clone, Copy)]
+pub struct DType(&'static QuantType);
+
+impl DType {
+    pub const F32: Self = Self(&f32::TYPE);
+    pub const F16: Self = Self(&f16::TYPE);
+    pub const BF16: Self = Self(&bf16::TYPE);
+
+    /// The type with this number in GGUF files.
+    pub fn from_ggml(id: u32) -> Option<Self> {
+        Self::all().find(|t| t.ggml_id == id)
+    }
+
+    /// The type with this name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|t| t.name.eq_ignore_ascii_case(name))
+    }
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        QUANT_TYPES.iter().map(|row| Self(row))
+    }
+
+    /// Bytes of a row of `cols` values, a multiple of the block.
+    pub fn row_bytes(self, cols: usize) -> usize {
+        cols / self.block * self.bytes
+    }
+
+    /// Whether values carry a floating-point number each, not a share of a block.
+    pub fn is_float(self) -> bool {
+        self.block == 1
+    }
+
+    /// Bits of storage per value.
+    pub fn bits_per_weight(self) -> f64 {
+        self.bytes as f64 * 8.0 / self.block as f64
+    }
+}
+
+impl std::ops::Deref for DType {
+    type Target = QuantType;
+    fn deref(&self) -> &QuantType {
+        self.0
+    }
+}
+
+impl PartialEq for DType {
+    fn eq(&self, other: &Self) -> bool {
+        self.ggml_id == other.ggml_id
+    }
+}
+
+impl Eq for DType {}
+
+impl std::hash::Hash for DType {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.ggml_id.hash(state);
+    }
+}
+
+impl std::fmt::Debug for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+/// The little-endian f16 at `bytes[at..at + 2]`.
+#[inline]
+fn f16_at(bytes: &[u8], at: usize) -> f32 {
+    half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_distinct_and_found_by_name_and_number() {
+        for t in DType::all() {
+            assert_eq!(DType::from_ggml(t.ggml_id), Some(t));
+            assert_eq!(DType::from_name(&t.name.to_lowercase()), Some(t));
+            assert_eq!(DType::all().filter(|o| o.name == t.name || *o == t).count(), 1);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Q6_K: 256 values in sixteen sub-blocks of 16, `d * scale * (q - 32)` with signed 8-bit scales.
+//! Block: 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 scales, f16 `d`. Each half of 128 values takes 64
+//! bytes of nibbles and 32 of bit pairs: quarter c (32 values) has its nibbles in bytes `c % 2 * 32 + i`, low for c < 2,
+//! and its pairs at bit `2c` of byte i.
+
+use super::{QuantType, f16_at};
+
+pub(super) const BYTES: usize = 210;
+
+pub(super) static TYPE: QuantType = QuantType { name: "Q6_K", ggml_id: 14, block: 256, bytes: BYTES, decode };
+
+fn decode(blocks: &[u8], values: &mut [f32]) {
+    for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
+        let d = f16_at(b, 208);
+        for (i, (value, q)) in v.iter_mut().zip(quants(b)).enumerate() {
+            let scale = b[192 + i / 16] as i8;
+            *value = d * f32::from(scale) * (f32::from(q) - 32.0);
+        }
+    }
+}
+
+/// The 256 six-bit values of a block, each 32 more than what it stands for.
+pub(super) fn quants(b: &[u8; BYTES]) -> [u8; 256] {
+    std::array::from_fn(|i| {
+        let (half, quarter, at) = (i / 128, i / 32 % 4, i % 32);
+        let nibble = b[half * 64 + quarter % 2 * 32 + at] >> (quarter / 2 * 4) & 15;
+        nibble | (b[128 + half * 32 + at] >> (quarter * 2) & 3) << 4
+    })
+}
