@@ -1,1 +1,28 @@
-//! 
+//! Checkpoints on disk.
+//!
+//! Everything that reads a model sees a [`Checkpoint`]: settings, tokenizer, chat template, and tensors as ranges of mapped
+//! files. `gguf` and `safetensors` parse headers, `hf` reads the JSON files of a Hugging Face folder, `npy` writes results.
+//!
+//! Files are untrusted. Parsing is safe Rust; each count, length and offset is compared with the size of the file before
+//! it is used, and nothing is allocated that the file's size does not justify.
+
+mod chat_template;
+mod checkpoint;
+mod error;
+mod generation;
+pub mod gguf;
+pub mod hf;
+mod mapped;
+pub mod npy;
+pub mod safetensors;
+mod sniff;
+mod tensor;
+mod tokenizer_files;
+
+pub use chat_template::ChatTemplates;
+pub use checkpoint::{Checkpoint, Config, Format};
+pub use error::FormatError;
+pub use generation::GenerationDefaults;
+pub use mapped::MappedFile;
+pub use tensor::{RawType, Tensor, TensorInfo};
+pub use tokenizer_files::{HfTokenizer, TokenizerFiles};

@@ -3,6 +3,8 @@
 mod bf16;
 mod f16;
 mod f32;
+pub mod panel;
+mod planes;
 mod q4_0;
 mod q4_1;
 mod q4_k;
@@ -11,6 +13,9 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+
+pub(crate) use f16::F16;
+pub(crate) use f32::F32;
 
 /// A storage type; rows of it are whole blocks.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct QuantType {
     pub bytes: usize,
     /// Decodes whole blocks: `blocks` is n × `bytes`, `values` n × `block`.
     pub decode: fn(blocks: &[u8], values: &mut [f32]),
+    /// How the CPU runs it.
+    pub run: panel::RunLayout,
 }
 
 /// Every type that can be read, each a file of this folder.

@@ -1,10 +1,13 @@
 //! Q4_0: 32 values, `d * (q - 8)`. Block: f16 `d`, 16 bytes with values 0–15 in the low nibbles and 16–31 in the high.
 
-use super::{QuantType, f16_at};
+use super::panel::{self, Packed};
+use super::{QuantType, f16_at, planes};
+use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 18;
 
-pub(super) static TYPE: QuantType = QuantType { name: "Q4_0", ggml_id: 2, block: 32, bytes: BYTES, decode };
+pub(super) static TYPE: QuantType =
+    QuantType { name: "Q4_0", ggml_id: 2, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q40>() };
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -13,5 +16,39 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
             v[i] = d * (f32::from(b[2 + i] & 15) - 8.0);
             v[i + 16] = d * (f32::from(b[2 + i] >> 4) - 8.0);
         }
+    }
+}
+
+/// How Q4_0 stands in panels.
+struct Q40;
+
+impl Packed for Q40 {
+    const FILE_BYTES: usize = BYTES;
+    const SUBS: usize = 1;
+    const PLANES: usize = planes::four::PLANES;
+    const SCALE_BYTES: usize = 32;
+
+    #[inline(always)]
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
+        planes::four::put_nibbles(planes, row, block[2..].first_chunk().expect("16 bytes of nibbles"));
+        scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
+    }
+
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::shl_i::<3>(negative_sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise.
+        unsafe { planes::four::get::<S>(planes, j) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(scales: *const u8, _sub: usize, _half: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::load_f16(scales) }
     }
 }

@@ -1,10 +1,13 @@
 //! Q4_1: 32 values, `d * q + m`. Block: f16 `d`, f16 `m`, 16 bytes with values 0–15 in the low nibbles and 16–31 in the high.
 
-use super::{QuantType, f16_at};
+use super::panel::{self, Packed};
+use super::{QuantType, f16_at, planes};
+use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 20;
 
-pub(super) static TYPE: QuantType = QuantType { name: "Q4_1", ggml_id: 3, block: 32, bytes: BYTES, decode };
+pub(super) static TYPE: QuantType =
+    QuantType { name: "Q4_1", ggml_id: 3, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q41>() };
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -13,5 +16,47 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
             v[i] = d * f32::from(b[4 + i] & 15) + m;
             v[i + 16] = d * f32::from(b[4 + i] >> 4) + m;
         }
+    }
+}
+
+/// How Q4_1 stands in panels.
+struct Q41;
+
+impl Packed for Q41 {
+    const FILE_BYTES: usize = BYTES;
+    const SUBS: usize = 1;
+    const PLANES: usize = planes::four::PLANES;
+    const SCALE_BYTES: usize = 64;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
+        planes::four::put_nibbles(planes, row, block[4..].first_chunk().expect("16 bytes of nibbles"));
+        scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
+        scales[32 + 2 * row..34 + 2 * row].copy_from_slice(&block[2..4]);
+    }
+
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::splat_i(0) }
+    }
+
+    #[inline(always)]
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise.
+        unsafe { planes::four::get::<S>(planes, j) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(scales: *const u8, _sub: usize, _half: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::load_f16(scales) }
+    }
+
+    #[inline(always)]
+    unsafe fn min<S: Simd>(scales: *const u8, _sub: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::load_f16(scales.add(32)) }
     }
 }

@@ -2,11 +2,14 @@
 //! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and mins, 128 bytes of nibbles: each 32 bytes hold two sub-blocks,
 //! the first in the low nibbles.
 
-use super::{QuantType, f16_at};
+use super::panel::{self, Packed};
+use super::{QuantType, f16_at, planes};
+use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 144;
 
-pub(super) static TYPE: QuantType = QuantType { name: "Q4_K", ggml_id: 12, block: 256, bytes: BYTES, decode };
+pub(super) static TYPE: QuantType =
+    QuantType { name: "Q4_K", ggml_id: 12, block: 256, bytes: BYTES, decode, run: panel::quantized::<Q4K>() };
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
@@ -34,4 +37,61 @@ pub(super) fn scales_and_mins(b: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
         mins[i + 4] = b[i + 8] >> 4 | b[i + 4] >> 6 << 4;
     }
     (scales, mins)
+}
+
+/// Writes a row's scales as Q4_K and Q5_K have them in a panel: f16 `d` and `-dmin` of 16 rows, then the 16 rows' scales
+/// of each sub-block, then their mins.
+pub(super) fn pack_scales(block: &[u8], row: usize, out: &mut [u8]) {
+    out[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
+    out[32 + 2 * row] = block[2];
+    out[33 + 2 * row] = block[3] ^ 0x80;
+    let (scales, mins) = scales_and_mins(block[4..].first_chunk().expect("12 bytes of scales"));
+    for sub in 0..8 {
+        out[64 + sub * 16 + row] = scales[sub];
+        out[192 + sub * 16 + row] = mins[sub];
+    }
+}
+
+/// How Q4_K stands in panels.
+struct Q4K;
+
+impl Packed for Q4K {
+    const FILE_BYTES: usize = BYTES;
+    const SUBS: usize = 8;
+    const PLANES: usize = planes::four::PLANES;
+    const SCALE_BYTES: usize = 320;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
+        let block: &[u8; BYTES] = block.first_chunk().expect("a whole block");
+        for (sub, q) in quants(block).as_chunks::<32>().0.iter().enumerate() {
+            planes::four::put(&mut planes[sub * planes::four::PLANES * 64..], row, q);
+        }
+        pack_scales(block, row, scales);
+    }
+
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::splat_i(0) }
+    }
+
+    #[inline(always)]
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise.
+        unsafe { planes::four::get::<S>(planes, j) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(scales: *const u8, sub: usize, _half: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::mul(S::load_f16(scales), S::load_u8(scales.add(64 + sub * 16))) }
+    }
+
+    #[inline(always)]
+    unsafe fn min<S: Simd>(scales: *const u8, sub: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::mul(S::load_f16(scales.add(32)), S::load_u8(scales.add(192 + sub * 16))) }
+    }
 }

@@ -1,10 +1,13 @@
 //! Q5_0: 32 values, `d * (q - 16)`. Block: f16 `d`, 32 fifth bits (bit i belongs to value i), then nibbles as in Q4_0.
 
-use super::{QuantType, f16_at};
+use super::panel::{self, Packed};
+use super::{QuantType, f16_at, planes};
+use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 22;
 
-pub(super) static TYPE: QuantType = QuantType { name: "Q5_0", ggml_id: 6, block: 32, bytes: BYTES, decode };
+pub(super) static TYPE: QuantType =
+    QuantType { name: "Q5_0", ggml_id: 6, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q50>() };
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -22,4 +25,38 @@ pub(super) fn quants(b: &[u8; 20]) -> [u8; 32] {
         let nibble = if i < 16 { b[4 + i] & 15 } else { b[4 + i - 16] >> 4 };
         nibble | ((high >> i & 1) as u8) << 4
     })
+}
+
+/// How Q5_0 stands in panels.
+struct Q50;
+
+impl Packed for Q50 {
+    const FILE_BYTES: usize = BYTES;
+    const SUBS: usize = 1;
+    const PLANES: usize = planes::five::PLANES;
+    const SCALE_BYTES: usize = 32;
+
+    #[inline(always)]
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
+        planes::five::put(planes, row, &quants(block[2..].first_chunk().expect("20 bytes follow")));
+        scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
+    }
+
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::shl_i::<4>(negative_sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise.
+        unsafe { planes::five::get::<S>(planes, j) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(scales: *const u8, _sub: usize, _half: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::load_f16(scales) }
+    }
 }

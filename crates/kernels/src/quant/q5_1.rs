@@ -1,10 +1,13 @@
 //! Q5_1: 32 values, `d * q + m`. Block: f16 `d`, f16 `m`, then fifth bits and nibbles as in Q5_0.
 
-use super::{QuantType, f16_at, q5_0};
+use super::panel::{self, Packed};
+use super::{QuantType, f16_at, planes, q5_0};
+use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 24;
 
-pub(super) static TYPE: QuantType = QuantType { name: "Q5_1", ggml_id: 7, block: 32, bytes: BYTES, decode };
+pub(super) static TYPE: QuantType =
+    QuantType { name: "Q5_1", ggml_id: 7, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q51>() };
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -12,5 +15,47 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
         for (value, q) in v.iter_mut().zip(q5_0::quants(b[4..].first_chunk().expect("20 bytes follow"))) {
             *value = d * f32::from(q) + m;
         }
+    }
+}
+
+/// How Q5_1 stands in panels.
+struct Q51;
+
+impl Packed for Q51 {
+    const FILE_BYTES: usize = BYTES;
+    const SUBS: usize = 1;
+    const PLANES: usize = planes::five::PLANES;
+    const SCALE_BYTES: usize = 64;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
+        planes::five::put(planes, row, &q5_0::quants(block[4..].first_chunk().expect("20 bytes follow")));
+        scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
+        scales[32 + 2 * row..34 + 2 * row].copy_from_slice(&block[2..4]);
+    }
+
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::splat_i(0) }
+    }
+
+    #[inline(always)]
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise.
+        unsafe { planes::five::get::<S>(planes, j) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(scales: *const u8, _sub: usize, _half: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::load_f16(scales) }
+    }
+
+    #[inline(always)]
+    unsafe fn min<S: Simd>(scales: *const u8, _sub: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::load_f16(scales.add(32)) }
     }
 }

@@ -1,11 +1,14 @@
 //! Q5_K: as Q4_K with a fifth bit. Block: f16 `d`, f16 `dmin`, 12 bytes of scales and mins, 32 bytes of fifth bits
 //! (bit s of byte i belongs to value i of sub-block s), 128 bytes of nibbles.
 
-use super::{QuantType, f16_at, q4_k};
+use super::panel::{self, Packed};
+use super::{QuantType, f16_at, planes, q4_k};
+use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 176;
 
-pub(super) static TYPE: QuantType = QuantType { name: "Q5_K", ggml_id: 13, block: 256, bytes: BYTES, decode };
+pub(super) static TYPE: QuantType =
+    QuantType { name: "Q5_K", ggml_id: 13, block: 256, bytes: BYTES, decode, run: panel::quantized::<Q5K>() };
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
@@ -23,4 +26,48 @@ pub(super) fn quants(b: &[u8; BYTES]) -> [u8; 256] {
         let nibble = b[48 + i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
         nibble | (b[16 + i % 32] >> (i / 32) & 1) << 4
     })
+}
+
+/// How Q5_K stands in panels.
+struct Q5K;
+
+impl Packed for Q5K {
+    const FILE_BYTES: usize = BYTES;
+    const SUBS: usize = 8;
+    const PLANES: usize = planes::five::PLANES;
+    const SCALE_BYTES: usize = 320;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
+        let block: &[u8; BYTES] = block.first_chunk().expect("a whole block");
+        for (sub, q) in quants(block).as_chunks::<32>().0.iter().enumerate() {
+            planes::five::put(&mut planes[sub * planes::five::PLANES * 64..], row, q);
+        }
+        q4_k::pack_scales(block, row, scales);
+    }
+
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::splat_i(0) }
+    }
+
+    #[inline(always)]
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise.
+        unsafe { planes::five::get::<S>(planes, j) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(scales: *const u8, sub: usize, _half: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::mul(S::load_f16(scales), S::load_u8(scales.add(64 + sub * 16))) }
+    }
+
+    #[inline(always)]
+    unsafe fn min<S: Simd>(scales: *const u8, sub: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::mul(S::load_f16(scales.add(32)), S::load_u8(scales.add(192 + sub * 16))) }
+    }
 }

@@ -3,11 +3,14 @@
 //! bytes of nibbles and 32 of bit pairs: quarter c (32 values) has its nibbles in bytes `c % 2 * 32 + i`, low for c < 2,
 //! and its pairs at bit `2c` of byte i.
 
-use super::{QuantType, f16_at};
+use super::panel::{self, Packed};
+use super::{QuantType, f16_at, planes};
+use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 210;
 
-pub(super) static TYPE: QuantType = QuantType { name: "Q6_K", ggml_id: 14, block: 256, bytes: BYTES, decode };
+pub(super) static TYPE: QuantType =
+    QuantType { name: "Q6_K", ggml_id: 14, block: 256, bytes: BYTES, decode, run: panel::quantized::<Q6K>() };
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
@@ -26,4 +29,45 @@ pub(super) fn quants(b: &[u8; BYTES]) -> [u8; 256] {
         let nibble = b[half * 64 + quarter % 2 * 32 + at] >> (quarter / 2 * 4) & 15;
         nibble | (b[128 + half * 32 + at] >> (quarter * 2) & 3) << 4
     })
+}
+
+/// How Q6_K stands in panels.
+struct Q6K;
+
+impl Packed for Q6K {
+    const FILE_BYTES: usize = BYTES;
+    const SUBS: usize = 8;
+    const PLANES: usize = planes::six::PLANES;
+    const SCALE_BYTES: usize = 288;
+    const HALVES: bool = true;
+
+    #[inline(always)]
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
+        let block: &[u8; BYTES] = block.first_chunk().expect("a whole block");
+        for (sub, q) in quants(block).as_chunks::<32>().0.iter().enumerate() {
+            planes::six::put(&mut planes[sub * planes::six::PLANES * 64..], row, q);
+        }
+        scales[2 * row..2 * row + 2].copy_from_slice(&block[208..]);
+        for (i, scale) in block[192..208].iter().enumerate() {
+            scales[32 + i * 16 + row] = *scale;
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::shl_i::<5>(negative_sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise.
+        unsafe { planes::six::get::<S>(planes, j) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(scales: *const u8, sub: usize, half: usize) -> S::F {
+        // SAFETY: the offset is below SCALE_BYTES.
+        unsafe { S::mul(S::load_f16(scales), S::load_i8(scales.add(32 + (2 * sub + half) * 16))) }
+    }
 }

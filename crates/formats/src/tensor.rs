@@ -1,0 +1,174 @@
+//! Tensors of a checkpoint, whatever files they lie in.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use kernels::DType;
+use kernels::plan::{Bytes, Weight};
+
+use crate::{FormatError, MappedFile};
+
+/// A storage type as its file names it; [`Self::dtype`] says whether it can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RawType {
+    /// The type's number in GGUF files.
+    Ggml(u32),
+    /// The type's name in safetensors files.
+    Safetensors(String),
+}
+
+impl RawType {
+    /// The type, where it is one that can be read.
+    pub fn dtype(&self) -> Option<DType> {
+        match self {
+            Self::Ggml(id) => DType::from_ggml(*id),
+            Self::Safetensors(name) => match name.as_str() {
+                "F32" => Some(DType::F32),
+                "F16" => Some(DType::F16),
+                "BF16" => Some(DType::BF16),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for RawType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self, self.dtype()) {
+            (_, Some(dtype)) => dtype.fmt(f),
+            (Self::Ggml(id), None) => f.pad(&format!("ggml type {id}")),
+            (Self::Safetensors(name), None) => f.pad(name),
+        }
+    }
+}
+
+/// What a file's header says of one tensor.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    pub name: String,
+    pub raw_type: RawType,
+    /// Row-major, outermost first; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Bytes that the tensor takes in its file. Of a GGUF type that cannot be read, the bytes up to the next tensor.
+    pub bytes: usize,
+    /// Which of the checkpoint's files holds it.
+    pub(crate) file: usize,
+    /// Position of its first byte in that file.
+    pub(crate) offset: usize,
+}
+
+impl TensorInfo {
+    /// The type, where it is one that can be read.
+    pub fn dtype(&self) -> Option<DType> {
+        self.raw_type.dtype()
+    }
+
+    /// Number of values.
+    pub fn elements(&self) -> usize {
+        // Readers refuse a tensor whose values cannot be counted.
+        self.shape.iter().product()
+    }
+}
+
+/// A tensor with its data, borrowed from the mapped file.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    pub name: String,
+    pub dtype: DType,
+    /// Row-major, outermost first.
+    pub shape: Vec<usize>,
+    pub data: Bytes,
+    file: Arc<MappedFile>,
+}
+
+impl Tensor {
+    /// Decodes all values, row-major.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.shape.iter().product()];
+        (self.dtype.decode)(&self.data, &mut values);
+        values
+    }
+
+    /// The tensor as a matrix `[rows, cols]`.
+    ///
+    /// # Errors
+    /// It has not two dimensions.
+    pub fn into_weight(self) -> Result<Weight, FormatError> {
+        match self.shape[..] {
+            [rows, cols] => Ok(Weight { name: self.name, dtype: self.dtype, rows, cols, data: self.data }),
+            _ => Err(FormatError::Tensor {
+                path: self.file.path().to_owned(),
+                found: format!("shape {:?}", self.shape),
+                tensor: self.name,
+                expected: "a matrix".to_owned(),
+            }),
+        }
+    }
+}
+
+/// The tensors of all files of a checkpoint.
+#[derive(Debug)]
+pub(crate) struct TensorTable {
+    /// Not empty.
+    pub files: Vec<Arc<MappedFile>>,
+    /// In file order.
+    pub infos: Vec<TensorInfo>,
+    by_name: HashMap<String, usize>,
+}
+
+impl TensorTable {
+    /// Each info's `file` is an index of `files`, and its byte range was found to lie in that file.
+    ///
+    /// # Errors
+    /// Two tensors have the same name.
+    pub fn new(files: Vec<Arc<MappedFile>>, infos: Vec<TensorInfo>) -> Result<Self, FormatError> {
+        let mut by_name = HashMap::with_capacity(infos.len());
+        for (at, info) in infos.iter().enumerate() {
+            if let Some(first) = by_name.insert(info.name.clone(), at) {
+                let first: &TensorInfo = &infos[first];
+                return Err(FormatError::Tensor {
+                    path: files[info.file].path().to_owned(),
+                    tensor: info.name.clone(),
+                    expected: "a name used once".to_owned(),
+                    found: format!("another tensor of that name in {}", files[first.file].path().display()),
+                });
+            }
+        }
+        Ok(Self { files, infos, by_name })
+    }
+
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.by_name.get(name).map(|&at| &self.infos[at])
+    }
+
+    /// # Errors
+    /// There is no such tensor, its type cannot be read, or it lies outside its file.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, FormatError> {
+        let info = self.info(name).ok_or_else(|| FormatError::MissingTensor {
+            path: self.path().to_owned(),
+            tensor: name.to_owned(),
+            count: self.infos.len(),
+        })?;
+        let file = &self.files[info.file];
+        let unusable = |expected: String, found: String| FormatError::Tensor {
+            path: file.path().to_owned(),
+            tensor: name.to_owned(),
+            expected,
+            found,
+        };
+        let dtype = info.dtype().ok_or_else(|| {
+            let readable: Vec<_> = DType::all().map(|t| t.name).collect();
+            unusable(format!("one of the types {}", readable.join(", ")), info.raw_type.to_string())
+        })?;
+        let data = info.offset.checked_add(info.bytes).and_then(|end| file.bytes().slice(info.offset..end));
+        let data =
+            data.ok_or_else(|| unusable("data inside the file".to_owned(), format!("offset {}", info.offset)))?;
+        Ok(Tensor { name: info.name.clone(), dtype, shape: info.shape.clone(), data, file: file.clone() })
+    }
+
+    /// The first file.
+    pub fn path(&self) -> &Path {
+        self.files[0].path()
+    }
+}

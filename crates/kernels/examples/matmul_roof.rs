@@ -1,0 +1,118 @@
+//! Each type's matmul beside the machine's roofs: prefill as a share of the int8 or f32 peak, decode as a share of the read
+//! bandwidth, on one thread.
+//!
+//! `cargo run --release -p edgeling-kernels --example matmul_roof [ROWS COLS]`
+
+use std::time::Instant;
+
+use kernels::DType;
+use kernels::buffer::Buffer;
+use kernels::ops::matmul::{FloatMatMul, IntMatMul};
+use kernels::ops::quantize::QuantizedRows;
+use kernels::quant::panel::MatMulFn;
+use kernels::roof;
+use kernels::simd::Tier;
+
+const TOKENS: usize = 128;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let sizes: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let [rows, cols] = sizes.try_into().unwrap_or([3072, 1024]);
+    let tier = Tier::detect()?;
+    let roofs = roof::measure(tier, &[1])?[0];
+    println!("{} {roofs:?}", tier.name());
+    for dtype in DType::all() {
+        let layout = &dtype.run;
+        let panel_bytes = (layout.panel_bytes)(cols);
+        // Enough copies of the weight that decoding reads memory, not a cache.
+        let panels = rows.div_ceil(16);
+        let copies = (256 << 20) / (panels * panel_bytes) + 1;
+        let weights: Buffer<u8> = Buffer::zeroed(copies * panels * panel_bytes).ok_or("memory")?;
+        let file = vec![0x11u8; 16 * dtype.row_bytes(cols)];
+        for panel in 0..copies * panels {
+            // SAFETY: one thread.
+            (layout.pack)(&file, cols, unsafe { weights.slice_mut(panel * panel_bytes, panel_bytes) });
+        }
+        let begin = Instant::now();
+        for panel in 0..panels {
+            // SAFETY: one thread.
+            (layout.pack)(&file, cols, unsafe { weights.slice_mut(panel * panel_bytes, panel_bytes) });
+        }
+        let pack = (panels * file.len()) as f64 / begin.elapsed().as_secs_f64() / 1e9;
+        let x: Buffer<f32> = Buffer::zeroed(TOKENS * cols).ok_or("memory")?;
+        // SAFETY: one thread.
+        for (i, v) in unsafe { x.slice_mut(0, TOKENS * cols) }.iter_mut().enumerate() {
+            *v = (i % 17) as f32 - 8.0;
+        }
+        let mut quantized = QuantizedRows::new(TOKENS, cols).ok_or("memory")?;
+        quantized.set_cols(cols);
+        let begin = Instant::now();
+        for t in 0..TOKENS {
+            // SAFETY: the tier is available and the rows exist.
+            unsafe { tier.run(quantized.quantize_row(t, x.ptr().add(t * cols))) }
+        }
+        let quantize = begin.elapsed().as_secs_f64();
+        let out: Buffer<f32> = Buffer::zeroed(TOKENS * panels * 16).ok_or("memory")?;
+        let product = |first: usize, tokens: usize| {
+            let (panels_at, out, out_stride) =
+                (weights.ptr().wrapping_add(first * panel_bytes), out.ptr(), panels * 16);
+            let (range, tokens) = (0..panels, 0..tokens);
+            // SAFETY: the tier is available and all buffers are as large as the product.
+            unsafe {
+                match layout.matmul {
+                    MatMulFn::Int8(run) => {
+                        let x = &quantized;
+                        run(
+                            tier,
+                            IntMatMul { panels: panels_at, panel_bytes, range, cols, x, tokens, out, out_stride },
+                        );
+                    }
+                    MatMulFn::F32(run) => {
+                        let (x, x_stride, accumulate) = (x.ptr().cast_const(), cols, false);
+                        let panels = panels_at;
+                        run(
+                            tier,
+                            FloatMatMul {
+                                panels,
+                                panel_bytes,
+                                range,
+                                cols,
+                                x,
+                                x_stride,
+                                tokens,
+                                out,
+                                out_stride,
+                                accumulate,
+                            },
+                        );
+                    }
+                }
+            }
+        };
+        let best = |work: &dyn Fn()| {
+            (0..10)
+                .map(|_| {
+                    let begin = Instant::now();
+                    work();
+                    begin.elapsed().as_secs_f64()
+                })
+                .fold(f64::INFINITY, f64::min)
+        };
+        let prefill = best(&|| product(0, TOKENS));
+        let decode = best(&|| (0..copies).for_each(|c| product(c * panels, 1)));
+        let peak = if dtype.is_float() { roofs.f32 } else { roofs.int8 };
+        let ops = 2.0 * (rows * cols * TOKENS) as f64 / prefill;
+        let read = (copies * rows * dtype.row_bytes(cols)) as f64 / decode;
+        let four = best(&|| product(0, 4));
+        println!(
+            "{dtype:5} prefill {:7.1} Gop/s {:.3} of peak   4 rows {:7.1} Gop/s   decode {:5.1} GB/s {:.3} of read   pack {pack:.2} GB/s   quantize {:.3} of prefill",
+            ops / 1e9,
+            ops / peak,
+            2.0 * (rows * cols * 4) as f64 / four / 1e9,
+            read / 1e9,
+            read / roofs.read,
+            quantize / prefill,
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The activations of a chunk of rows.
+
+use super::weights::{Model, PackedLayer};
+use crate::backend::BackendError;
+use crate::buffer::Buffer;
+use crate::simd::LANES;
+
+/// Row-major buffers with one row per position of the chunk.
+pub struct Buffers {
+    /// Width of `x` and `y`: the hidden size in whole lanes.
+    pub hidden: usize,
+    /// Where the q, k and v projections start in a row of `qkv`, and the row's width.
+    pub qkv_starts: [usize; 4],
+    /// Width of the gate and of the up projection.
+    pub ffn: usize,
+    /// Width of `queries` and `attended`: all heads, each in whole lanes.
+    pub heads: usize,
+    /// The residual stream.
+    pub x: Buffer<f32>,
+    /// What the last matmul adds to it.
+    pub y: Buffer<f32>,
+    /// The input of the next matmul; its width is the matmul's.
+    pub input: Buffer<f32>,
+    pub qkv: Buffer<f32>,
+    /// Rotated and scaled queries.
+    pub queries: Buffer<f32>,
+    /// What attention makes of them.
+    pub attended: Buffer<f32>,
+    pub gate_up: Buffer<f32>,
+    /// Cosines and then sines of the rotated pairs.
+    pub angles: Buffer<f32>,
+    /// A key and a value of one head.
+    pub key_value: Buffer<f32>,
+}
+
+impl Buffers {
+    /// Buffers for `rows` rows.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn new(model: &Model, rows: usize) -> Result<Self, BackendError> {
+        let dims = &model.dims;
+        let widest = |f: &dyn Fn(&PackedLayer) -> usize| model.layers.iter().map(f).max().unwrap_or(0);
+        let hidden = dims.hidden.next_multiple_of(LANES);
+        let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.qkv[i].padded_rows()));
+        let ffn = widest(&|l| l.gate_up[0].padded_rows());
+        let heads = dims.heads * dims.padded_head();
+        let zeroed = |width: usize| activations(rows * width);
+        Ok(Self {
+            hidden,
+            qkv_starts: [0, q, q + k, q + k + v],
+            ffn,
+            heads,
+            x: zeroed(hidden)?,
+            y: zeroed(hidden)?,
+            input: zeroed(Self::widest_input(model))?,
+            qkv: zeroed(q + k + v)?,
+            queries: zeroed(heads)?,
+            attended: zeroed(heads)?,
+            gate_up: zeroed(2 * ffn)?,
+            angles: zeroed(2 * model.rope.inv_freq.len())?,
+            key_value: zeroed(2 * dims.padded_head())?,
+        })
+    }
+
+    /// The most columns that a linear node takes, in whole lanes.
+    pub fn widest_input(model: &Model) -> usize {
+        let all = |l: &PackedLayer| [l.qkv[0].cols, l.o.cols, l.down.cols].into_iter().max();
+        let widest = model.layers.iter().filter_map(all).max().unwrap_or(0);
+        widest.max(model.head.cols).next_multiple_of(LANES)
+    }
+}
+
+/// Zeroed memory for `len` activations.
+pub fn activations(len: usize) -> Result<Buffer<f32>, BackendError> {
+    super::weights::zeroed("activations", len)
+}

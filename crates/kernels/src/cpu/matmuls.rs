@@ -1,0 +1,141 @@
+//! Matmuls that share an input, split over the team.
+
+use std::ops::Range;
+
+use super::weights::{Model, PackedLinear};
+use crate::buffer::Buffer;
+use crate::ops::matmul::{FloatMatMul, IntMatMul};
+use crate::ops::quantize::QuantizedRows;
+use crate::quant::panel::MatMulFn;
+use crate::simd::{LANES, Tier};
+use crate::team::Team;
+
+/// Rows of an item: their activations stay in the second-level cache while panels pass.
+const ROWS_AT_ONCE: usize = 128;
+/// Panels of an item at most.
+const PANELS_AT_ONCE: usize = 16;
+/// Items per thread, so that a thread that is held up leaves little behind.
+const ITEMS_PER_THREAD: usize = 8;
+/// Rows up to which the calling thread quantizes alone.
+const FEW_ROWS: usize = 2;
+
+/// Row-major f32 rows.
+#[derive(Clone, Copy)]
+pub struct Input {
+    pub x: *const f32,
+    pub stride: usize,
+}
+
+// SAFETY: only read through while matmuls run.
+unsafe impl Sync for Input {}
+
+/// One node and where its output goes, row-major in whole lanes.
+pub struct Product<'a> {
+    pub linear: &'a PackedLinear,
+    pub out: *mut f32,
+    pub out_stride: usize,
+}
+
+// SAFETY: written through by kernels only, each in its own part.
+unsafe impl Sync for Product<'_> {}
+
+/// A part of a product.
+struct Item {
+    product: usize,
+    panels: Range<usize>,
+    rows: Range<usize>,
+}
+
+/// Multiplies the first `rows` rows of the input, all as wide as the products' weights, with each weight.
+pub fn matmuls(
+    tier: Tier,
+    model: &Model,
+    team: &mut Team,
+    quantized: &mut QuantizedRows,
+    input: Input,
+    rows: usize,
+    products: &[Product],
+) {
+    if let Some(cols) = products.iter().find(|p| p.linear.takes_int8()).map(|p| p.linear.cols) {
+        quantized.set_cols(cols);
+        let quantize = |r: usize| {
+            let input = &input;
+            // SAFETY: the tier is available, and row r is written by this call alone.
+            unsafe { tier.run(quantized.quantize_row(r, input.x.wrapping_add(r * input.stride))) }
+        };
+        if rows <= FEW_ROWS { (0..rows).for_each(quantize) } else { team.run(rows, &quantize) }
+    }
+    let items = items(products, rows, team.size());
+    team.run(items.len(), &|i| {
+        let item = &items[i];
+        let Product { linear, out, out_stride } = products[item.product];
+        let (range, tokens) = (item.panels.clone(), item.rows.clone());
+        let (panels, panel_bytes, cols) = (model.panels(linear), linear.panel_bytes, linear.cols);
+        // SAFETY: the tier is available; the panels are packed for this type, the rows are quantized, and each item has
+        // its own part of the output.
+        unsafe {
+            match linear.dtype.run.matmul {
+                MatMulFn::Int8(run) => {
+                    let x = &*quantized;
+                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
+                }
+                MatMulFn::F32(run) => {
+                    let Input { x, stride: x_stride } = { &input };
+                    let (x, x_stride, accumulate) = (*x, *x_stride, false);
+                    let m = FloatMatMul {
+                        panels,
+                        panel_bytes,
+                        range,
+                        cols,
+                        x,
+                        x_stride,
+                        tokens,
+                        out,
+                        out_stride,
+                        accumulate,
+                    };
+                    run(tier, m);
+                }
+            }
+            if let Some(bias) = &linear.bias {
+                add_bias(bias, item, out, out_stride);
+            }
+        }
+    });
+}
+
+/// Splits the products into items: panels in groups that give each thread several, rows in groups that fit a cache.
+fn items(products: &[Product], rows: usize, threads: usize) -> Vec<Item> {
+    let panels: usize = products.iter().map(|p| p.linear.panel_count()).sum();
+    // Kernels take panels in pairs.
+    let at_once = (panels / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE).next_multiple_of(2);
+    let mut items = Vec::new();
+    for start in (0..rows).step_by(ROWS_AT_ONCE) {
+        for (product, p) in products.iter().enumerate() {
+            let count = p.linear.panel_count();
+            for first in (0..count).step_by(at_once) {
+                let (panels, rows) = (first..count.min(first + at_once), start..rows.min(start + ROWS_AT_ONCE));
+                items.push(Item { product, panels, rows });
+            }
+        }
+    }
+    items
+}
+
+/// Adds the bias to an item's part of the output.
+///
+/// # Safety
+/// The item's part of the output is the caller's.
+unsafe fn add_bias(bias: &Buffer<f32>, item: &Item, out: *mut f32, out_stride: usize) {
+    let at = item.panels.start * LANES;
+    let len = item.panels.len() * LANES;
+    // SAFETY: the bias and each row of the output are as wide as the panels; the caller's promise.
+    unsafe {
+        let bias = bias.slice(at, len);
+        for row in item.rows.clone() {
+            for (i, b) in bias.iter().enumerate() {
+                *out.add(row * out_stride + at + i) += b;
+            }
+        }
+    }
+}

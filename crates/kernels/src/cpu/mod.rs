@@ -1,0 +1,39 @@
+//! The CPU backend: weights in panels, pages of keys and values, and a decoder pass over them.
+
+mod buffers;
+mod forward;
+mod matmuls;
+mod pages;
+mod program;
+mod weights;
+
+use crate::backend::{Backend, BackendError, Observer, Program, ProgramOptions};
+use crate::plan::DecoderPlan;
+use crate::simd::Tier;
+use crate::team::Team;
+
+/// Runs plans on the threads of this machine's CPU with the instructions of one tier.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuBackend {
+    tier: Tier,
+}
+
+impl CpuBackend {
+    /// The backend for `tier`, or `None` if this CPU lacks it.
+    pub fn new(tier: Tier) -> Option<Self> {
+        tier.available().then_some(Self { tier })
+    }
+}
+
+impl Backend for CpuBackend {
+    fn compile(
+        &self,
+        plan: DecoderPlan,
+        options: &ProgramOptions,
+        observer: Observer,
+    ) -> Result<Box<dyn Program>, BackendError> {
+        let mut team = Team::new(options.threads.max(1));
+        let model = weights::Model::pack(plan, &mut team, observer)?;
+        Ok(Box::new(program::CpuProgram::new(self.tier, model, team, options.kv)?))
+    }
+}

@@ -1,0 +1,117 @@
+//! A compiled decoder: checks batches, cuts them into chunks of rows, and keeps the pages.
+
+use super::forward::{Forward, Row};
+use super::pages::Pages;
+use super::weights::Model;
+use crate::backend::{BackendError, KvType, Logits, Output, Program, Span, Ticket};
+use crate::ops::attention::{PAGE, PagePtr};
+use crate::simd::Tier;
+use crate::team::Team;
+
+/// Rows of a batch that run through the layers together: enough to reuse each weight from cache, few enough to keep the
+/// activations small.
+const CHUNK: usize = 256;
+
+pub struct CpuProgram {
+    forward: Forward,
+    pages: Pages,
+    /// Batches that are done and have not been asked for.
+    done: Vec<(Ticket, Output)>,
+    submitted: u64,
+}
+
+impl CpuProgram {
+    pub fn new(tier: Tier, model: Model, team: Team, kv: KvType) -> Result<Self, BackendError> {
+        let pages = Pages::new(&model.dims, model.layers.len(), kv);
+        Ok(Self { forward: Forward::new(tier, model, team, CHUNK)?, pages, done: Vec::new(), submitted: 0 })
+    }
+
+    /// Checks all that the kernels rely on.
+    fn check(&self, batch: &[Span]) -> Result<(), BackendError> {
+        let wrong = |what: String| Err(BackendError::Batch(what));
+        let vocab = self.vocab();
+        for span in batch {
+            if span.tokens.is_empty() {
+                return wrong("expected at least one token in each span, found none".to_owned());
+            }
+            if let Some(token) = span.tokens.iter().find(|t| **t as usize >= vocab) {
+                return wrong(format!("expected token ids below {vocab}, found {token}"));
+            }
+            let needed = (span.position + span.tokens.len()).div_ceil(PAGE);
+            if span.pages.len() < needed {
+                return wrong(format!("expected {needed} pages, found {}", span.pages.len()));
+            }
+            if let Some(page) = span.pages.iter().find(|p| **p as usize >= self.pages.len()) {
+                return wrong(format!("expected page ids below {}, found {page}", self.pages.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Program for CpuProgram {
+    fn vocab(&self) -> usize {
+        self.forward.dims().vocab
+    }
+
+    fn page_positions(&self) -> usize {
+        PAGE
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.pages.page_bytes()
+    }
+
+    fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn reserve(&mut self, pages: usize) -> Result<(), BackendError> {
+        self.pages.reserve(pages)
+    }
+
+    fn copy_page(&mut self, from: u32, to: u32) {
+        self.pages.copy(from as usize, to as usize);
+    }
+
+    fn submit(&mut self, batch: &[Span]) -> Result<Ticket, BackendError> {
+        self.check(batch)?;
+        let tables: Vec<Vec<PagePtr>> =
+            batch.iter().map(|s| s.pages.iter().map(|p| PagePtr(self.pages.ptr(*p))).collect()).collect();
+        let rows: Vec<Row> = batch
+            .iter()
+            .enumerate()
+            .flat_map(|(index, span)| {
+                let last = span.tokens.len() - 1;
+                span.tokens.iter().enumerate().map(move |(i, token)| Row {
+                    span: index,
+                    token: *token,
+                    position: span.position + i,
+                    logits: match span.logits {
+                        Logits::None => false,
+                        Logits::Last => i == last,
+                        Logits::All => true,
+                    },
+                })
+            })
+            .collect();
+        let mut logits = vec![0.0; rows.iter().filter(|r| r.logits).count() * self.vocab()];
+        let mut rest = logits.as_mut_slice();
+        for chunk in rows.chunks(CHUNK) {
+            let (now, later) = rest.split_at_mut(chunk.iter().filter(|r| r.logits).count() * self.vocab());
+            self.forward.run(chunk, &tables, &self.pages, now);
+            rest = later;
+        }
+        let ticket = Ticket(self.submitted);
+        self.submitted += 1;
+        self.done.push((ticket, Output { logits }));
+        Ok(ticket)
+    }
+
+    fn poll(&mut self, ticket: Ticket) -> Result<Option<Output>, BackendError> {
+        match self.done.iter().position(|(t, _)| *t == ticket) {
+            Some(i) => Ok(Some(self.done.swap_remove(i).1)),
+            None => Err(BackendError::Batch(format!("no batch under way has ticket {}", ticket.0))),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A plan's weights in the run layout.
+
+use std::ops::Range;
+
+use crate::DType;
+use crate::backend::{BackendError, Observer};
+use crate::buffer::Buffer;
+use crate::plan::{DecoderPlan, Layer, Linear, Rope, Weight};
+use crate::quant::panel::{BLOCK, MatMulFn};
+use crate::simd::LANES;
+use crate::team::Team;
+
+/// Panels that one item of packing work covers.
+const PANELS_AT_ONCE: usize = 16;
+
+/// A linear node with its weight in panels.
+pub struct PackedLinear {
+    pub dtype: DType,
+    pub rows: usize,
+    pub cols: usize,
+    pub panel_bytes: usize,
+    /// Where the first panel lies in [`Model::panels`].
+    offset: usize,
+    /// `[rows]`, rounded up to whole panels.
+    pub bias: Option<Buffer<f32>>,
+}
+
+impl PackedLinear {
+    pub fn panel_count(&self) -> usize {
+        self.rows.div_ceil(LANES)
+    }
+
+    /// Rows rounded up to whole panels: the width of the output.
+    pub fn padded_rows(&self) -> usize {
+        self.rows.next_multiple_of(LANES)
+    }
+
+    /// Whether the input is wanted as int8.
+    pub fn takes_int8(&self) -> bool {
+        matches!(self.dtype.run.matmul, MatMulFn::Int8(_))
+    }
+}
+
+/// A layer's nodes; what each does stands in [`Layer`].
+pub struct PackedLayer {
+    pub attn_norm: Buffer<f32>,
+    pub qkv: [PackedLinear; 3],
+    pub o: PackedLinear,
+    pub q_norm: Option<Buffer<f32>>,
+    pub k_norm: Option<Buffer<f32>>,
+    pub ffn_norm: Buffer<f32>,
+    pub gate_up: [PackedLinear; 2],
+    pub down: PackedLinear,
+}
+
+/// The sizes of a decoder.
+#[derive(Clone, Copy, Debug)]
+pub struct Dims {
+    pub hidden: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    pub vocab: usize,
+}
+
+impl Dims {
+    /// Values of a head in the attention buffers: whole lanes.
+    pub fn padded_head(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
+    }
+}
+
+/// A decoder ready to run.
+pub struct Model {
+    /// The panels of all linear nodes.
+    panels: Buffer<u8>,
+    pub dims: Dims,
+    pub norm_eps: f32,
+    pub attention_scale: f32,
+    pub rope: Rope,
+    pub embedding: Weight,
+    pub layers: Vec<PackedLayer>,
+    pub output_norm: Buffer<f32>,
+    pub head: PackedLinear,
+}
+
+impl Model {
+    /// Checks the plan and packs all its weights.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn pack(plan: DecoderPlan, team: &mut Team, observer: Observer) -> Result<Self, BackendError> {
+        check(&plan)?;
+        let panels = zeroed("weights", plan.linears().map(packed_bytes).sum())?;
+        let total = plan.bytes_per_token();
+        let mut packer = Packer { team, observer, panels: &panels, end: 0, done: 0, total };
+        let layers = plan.layers.iter().map(|layer| packer.layer(layer)).collect::<Result<_, _>>()?;
+        let head = packer.linear(&plan.head)?;
+        Ok(Self {
+            dims: Dims {
+                hidden: plan.hidden,
+                heads: plan.heads,
+                kv_heads: plan.kv_heads,
+                head_dim: plan.head_dim,
+                vocab: plan.vocab,
+            },
+            norm_eps: plan.norm_eps,
+            attention_scale: plan.attention_scale,
+            output_norm: padded(&plan.output_norm)?,
+            rope: plan.rope,
+            embedding: plan.embedding,
+            layers,
+            head,
+            panels,
+        })
+    }
+
+    /// The first panel of a linear node.
+    pub fn panels(&self, linear: &PackedLinear) -> *const u8 {
+        self.panels.ptr().wrapping_add(linear.offset)
+    }
+}
+
+/// Checks what the kernels rely on.
+fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
+    let wrong = |what: String| Err(BackendError::Plan(what));
+    if plan.heads == 0 || plan.kv_heads == 0 || !plan.heads.is_multiple_of(plan.kv_heads) {
+        return wrong(format!("{} heads cannot share {} KV heads evenly", plan.heads, plan.kv_heads));
+    }
+    if plan.head_dim == 0 || plan.rope.inv_freq.len() * 2 > plan.head_dim {
+        let rotary = plan.rope.inv_freq.len() * 2;
+        return wrong(format!("{rotary} rotated values do not fit a head of {}", plan.head_dim));
+    }
+    let (h, f, e) = (plan.hidden, plan.intermediate, plan.head_dim);
+    let (q, kv) = (plan.heads * e, plan.kv_heads * e);
+    let vector = |name: &str, v: &[f32], len: usize| {
+        if v.len() == len { Ok(()) } else { wrong(format!("{name}: expected {len} values, found {}", v.len())) }
+    };
+    for layer in &plan.layers {
+        vector("attention norm", &layer.attn_norm, h)?;
+        vector("feed-forward norm", &layer.ffn_norm, h)?;
+        for norm in [&layer.q_norm, &layer.k_norm].into_iter().flatten() {
+            vector("head norm", norm, e)?;
+        }
+        let shapes = [
+            (&layer.q, q, h),
+            (&layer.k, kv, h),
+            (&layer.v, kv, h),
+            (&layer.o, h, q),
+            (&layer.gate, f, h),
+            (&layer.up, f, h),
+            (&layer.down, h, f),
+        ];
+        for (linear, rows, cols) in shapes {
+            check_linear(linear, rows, cols)?;
+        }
+    }
+    vector("output norm", &plan.output_norm, h)?;
+    check_linear(&plan.head, plan.vocab, h)?;
+    check_weight(&plan.embedding, plan.vocab, h)
+}
+
+fn check_linear(linear: &Linear, rows: usize, cols: usize) -> Result<(), BackendError> {
+    check_weight(&linear.weight, linear.weight.rows, cols)?;
+    let found = linear.shard.len();
+    let bias = linear.bias.as_ref().map_or(linear.weight.rows, Vec::len);
+    if found != rows || linear.shard.end > linear.weight.rows || bias != linear.weight.rows {
+        let problem = format!("expected {rows} rows and as many biases, found {found} rows and {bias} biases");
+        return Err(BackendError::Weight { tensor: linear.weight.name.clone(), problem });
+    }
+    Ok(())
+}
+
+fn check_weight(w: &Weight, rows: usize, cols: usize) -> Result<(), BackendError> {
+    let problem = if (w.rows, w.cols) != (rows, cols) {
+        format!("expected shape [{rows}, {cols}], found [{}, {}]", w.rows, w.cols)
+    } else if !cols.is_multiple_of(w.dtype.block.max(if w.dtype.is_float() { 1 } else { BLOCK })) {
+        format!("{cols} columns are no multiple of the block of {}", w.dtype)
+    } else if w.data.len() != w.rows * w.row_bytes() {
+        format!("expected {} bytes, found {}", w.rows * w.row_bytes(), w.data.len())
+    } else {
+        return Ok(());
+    };
+    Err(BackendError::Weight { tensor: w.name.clone(), problem })
+}
+
+/// A copy of `values` with zeros up to whole lanes.
+fn padded(values: &[f32]) -> Result<Buffer<f32>, BackendError> {
+    let buffer = zeroed("norm weights", values.len().next_multiple_of(LANES))?;
+    // SAFETY: the buffer is new and at least as long.
+    unsafe { buffer.slice_mut(0, values.len()) }.copy_from_slice(values);
+    Ok(buffer)
+}
+
+/// Zeroed memory for `len` values of `what`.
+pub fn zeroed<T: bytemuck::Zeroable>(what: &'static str, len: usize) -> Result<Buffer<T>, BackendError> {
+    Buffer::zeroed(len).ok_or(BackendError::Memory { what, bytes: len.saturating_mul(size_of::<T>()) })
+}
+
+/// Bytes of a node's panels.
+fn packed_bytes(linear: &Linear) -> usize {
+    let panel = (linear.weight.dtype.run.panel_bytes)(linear.weight.cols);
+    linear.shard.len().div_ceil(LANES) * panel
+}
+
+struct Packer<'a, 'o> {
+    team: &'a mut Team,
+    observer: Observer<'o>,
+    panels: &'a Buffer<u8>,
+    /// Bytes of panels packed so far.
+    end: usize,
+    /// File bytes packed so far, and all of them.
+    done: usize,
+    total: usize,
+}
+
+impl Packer<'_, '_> {
+    fn layer(&mut self, layer: &Layer) -> Result<PackedLayer, BackendError> {
+        let norm = |n: &Option<Vec<f32>>| n.as_deref().map(padded).transpose();
+        Ok(PackedLayer {
+            attn_norm: padded(&layer.attn_norm)?,
+            qkv: [self.linear(&layer.q)?, self.linear(&layer.k)?, self.linear(&layer.v)?],
+            o: self.linear(&layer.o)?,
+            q_norm: norm(&layer.q_norm)?,
+            k_norm: norm(&layer.k_norm)?,
+            ffn_norm: padded(&layer.ffn_norm)?,
+            gate_up: [self.linear(&layer.gate)?, self.linear(&layer.up)?],
+            down: self.linear(&layer.down)?,
+        })
+    }
+
+    fn linear(&mut self, linear: &Linear) -> Result<PackedLinear, BackendError> {
+        let Weight { dtype, cols, .. } = linear.weight;
+        let rows = linear.shard.len();
+        let panel_bytes = (dtype.run.panel_bytes)(cols);
+        let count = rows.div_ceil(LANES);
+        let (weight, panels, offset) = (&linear.weight, self.panels, self.end);
+        self.team.run(count.div_ceil(PANELS_AT_ONCE), &|item| {
+            let first = item * PANELS_AT_ONCE;
+            for panel in first..count.min(first + PANELS_AT_ONCE) {
+                let rows = file_rows(&linear.shard, panel);
+                let bytes = &weight.data[rows.start * weight.row_bytes()..rows.end * weight.row_bytes()];
+                // SAFETY: the panels have room for all nodes, and each panel is packed by one item.
+                let packed = unsafe { panels.slice_mut(offset + panel * panel_bytes, panel_bytes) };
+                (dtype.run.pack)(bytes, cols, packed);
+            }
+        });
+        self.end += count * panel_bytes;
+        weight.data.release();
+        self.done += weight.data.len();
+        (self.observer)(self.done, self.total);
+        let bias = linear.bias.as_ref().map(|b| padded(&b[linear.shard.clone()])).transpose()?;
+        Ok(PackedLinear { dtype, rows, cols, panel_bytes, offset, bias })
+    }
+}
+
+/// The rows of the file that panel `panel` of a shard holds.
+fn file_rows(shard: &Range<usize>, panel: usize) -> Range<usize> {
+    let start = shard.start + panel * LANES;
+    start..shard.end.min(start + LANES)
+}

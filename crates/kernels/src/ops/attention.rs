@@ -1,0 +1,274 @@
+//! Causal attention over paged keys and values.
+//!
+//! Keys are walked in segments of 256 at absolute positions. Each segment gives (max, sum, out); segments are merged in
+//! ascending order. Within a segment scores are summed over the head's values in order, the exponentials in sixteen lanes
+//! (key mod 16) and then in [`Simd::sum`]'s tree, and the output over keys in order. So a query's result depends on
+//! nothing but itself and the stored keys and values: not on the batch, the chunk or the thread.
+//!
+//! A page holds, for one layer and one KV head, PAGE keys and then PAGE values. Keys stand in groups of 16, each
+//! `[head_dim][16 keys]`; values stand in groups of 16 of a head's values, each `[PAGE keys][16 values]`: both are panels of
+//! the float matmul.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::matmul::FloatMatMul;
+use crate::quant::panel::Element;
+use crate::simd::{Kernel, LANES, Simd};
+
+/// Positions in a page.
+pub const PAGE: usize = 64;
+/// Keys in a segment.
+const SEGMENT: usize = 256;
+
+/// The start of a page.
+#[derive(Clone, Copy)]
+pub struct PagePtr(pub *mut u8);
+
+// SAFETY: kernels write through it each to slots of their own.
+unsafe impl Send for PagePtr {}
+// SAFETY: as above.
+unsafe impl Sync for PagePtr {}
+
+/// Where the keys and values of one layer and KV head lie in a page.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLayout {
+    /// Values of a head, rounded up to whole lanes.
+    pub head_dim: usize,
+    /// Bytes of one value.
+    pub bytes: usize,
+    /// Byte offset of the keys in a page.
+    pub offset: usize,
+}
+
+impl HeadLayout {
+    /// Bytes of the keys, and of the values, of one page.
+    pub fn part_bytes(&self) -> usize {
+        PAGE * self.head_dim * self.bytes
+    }
+
+    /// Byte offset of value `i` of the key in slot `slot`.
+    pub fn key_offset(&self, slot: usize, i: usize) -> usize {
+        self.offset + ((slot / LANES * self.head_dim + i) * LANES + slot % LANES) * self.bytes
+    }
+
+    /// Byte offset of values `16g..16g + 16` of the value row in slot `slot`.
+    pub fn value_offset(&self, slot: usize, g: usize) -> usize {
+        self.offset + self.part_bytes() + (g * PAGE + slot) * LANES * self.bytes
+    }
+}
+
+/// What is known of a query after some segments.
+#[derive(Clone, Copy, Default)]
+struct Running {
+    max: f32,
+    sum: f32,
+    /// Factors of the earlier output and of the latest segment's when the two are merged.
+    keep: f32,
+    take: f32,
+}
+
+/// Buffers of one thread.
+pub struct Scratch {
+    /// `[rows, head_dim]`
+    queries: Vec<f32>,
+    /// `[rows, SEGMENT]`: scores, then their exponentials.
+    scores: Vec<f32>,
+    /// `[rows, head_dim]`: the latest segment's output.
+    segment: Vec<f32>,
+    running: Vec<Running>,
+}
+
+impl Scratch {
+    /// Room for `rows` queries of `head_dim` values.
+    pub fn new(rows: usize, head_dim: usize) -> Self {
+        Self {
+            queries: vec![0.0; rows * head_dim],
+            scores: vec![0.0; rows * SEGMENT],
+            segment: vec![0.0; rows * head_dim],
+            running: vec![Running::default(); rows],
+        }
+    }
+}
+
+/// Several consecutive queries of a sequence, each with the heads that share one KV head.
+pub struct Queries<'a> {
+    /// The sequence's pages in order.
+    pub pages: &'a [PagePtr],
+    pub layout: HeadLayout,
+    /// Position of the first query.
+    pub position: usize,
+    pub queries: usize,
+    /// Query heads per KV head; they follow one another in a row of `q`.
+    pub group: usize,
+    /// First head of the group in the first query's row, scaled.
+    pub q: *const f32,
+    pub out: *mut f32,
+    /// Values from one query's row to the next, in `q` and `out`.
+    pub stride: usize,
+    pub scratch: &'a mut Scratch,
+}
+
+impl<'a> Queries<'a> {
+    /// The kernel over keys and values of type `E`.
+    ///
+    /// Its safety: the pages hold the keys and values of positions `0..position + queries` as `E`; `q` and `out` have the
+    /// rows described; nothing else touches `out`; the scratch has room for `queries * group` rows.
+    pub fn over<E: Element>(self) -> impl Kernel<Output = ()> + use<'a, E> {
+        Attention(self, PhantomData::<E>)
+    }
+}
+
+struct Attention<'a, E>(Queries<'a>, PhantomData<E>);
+
+impl<E: Element> Kernel for Attention<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        let dim = self.0.layout.head_dim;
+        let rows = self.0.queries * self.0.group;
+        let end = self.0.position + self.0.queries;
+        let at = |row: usize| row / self.0.group * self.0.stride + row % self.0.group * dim;
+        let queries = self.0.scratch.queries.as_mut_ptr();
+        let (scores, segment) = (self.0.scratch.scores.as_mut_ptr(), self.0.scratch.segment.as_mut_ptr());
+        // SAFETY: rows, keys and pages are within what the struct promises; a segment's keys are stored up to `end`.
+        unsafe {
+            for row in 0..rows {
+                std::ptr::copy_nonoverlapping(self.0.q.add(at(row)), queries.add(row * dim), dim);
+            }
+            for start in (0..end).step_by(SEGMENT) {
+                let keys = (end - start).min(SEGMENT);
+                // Queries before the segment see none of its keys.
+                let first = start.saturating_sub(self.0.position) * self.0.group;
+                self.scores::<S>(start, keys, first..rows, queries, scores);
+                for row in first..rows {
+                    let valid = (self.0.position + row / self.0.group + 1 - start).min(keys);
+                    let (max, sum) = softmax::<S>(scores.add(row * SEGMENT), valid, keys);
+                    self.0.scratch.running[row].merge::<S>(max, sum, start == 0);
+                }
+                self.values::<S>(start, keys, first..rows, scores, segment);
+                for row in first..rows {
+                    let running = self.0.scratch.running[row];
+                    let (keep, take) = (S::splat(running.keep), S::splat(running.take));
+                    for i in (0..dim).step_by(LANES) {
+                        let (new, out) = (S::load(segment.add(row * dim + i)), self.0.out.add(at(row) + i));
+                        let old = if start == 0 { S::splat(0.0) } else { S::load(out) };
+                        S::store(out, S::fma(old, keep, S::mul(new, take)));
+                    }
+                }
+            }
+            for row in 0..rows {
+                let sum = S::splat(self.0.scratch.running[row].sum);
+                for i in (0..dim).step_by(LANES) {
+                    let out = self.0.out.add(at(row) + i);
+                    S::store(out, S::div(S::load(out), sum));
+                }
+            }
+        }
+    }
+}
+
+impl<E: Element> Attention<'_, E> {
+    /// `scores[row, key] = q[row] · k[key]` for the segment's keys, rounded up to whole groups of 16.
+    #[inline(always)]
+    unsafe fn scores<S: Simd>(&self, start: usize, keys: usize, rows: Range<usize>, q: *const f32, out: *mut f32) {
+        let dim = self.0.layout.head_dim;
+        for slot in (0..keys).step_by(PAGE) {
+            // SAFETY: the page exists and holds panels of 16 keys.
+            unsafe {
+                let product = FloatMatMul {
+                    panels: self.0.pages[(start + slot) / PAGE].0.add(self.0.layout.offset),
+                    panel_bytes: dim * LANES * self.0.layout.bytes,
+                    range: 0..(keys - slot).min(PAGE).div_ceil(LANES),
+                    cols: dim,
+                    x: q,
+                    x_stride: dim,
+                    tokens: rows.clone(),
+                    out: out.add(slot),
+                    out_stride: SEGMENT,
+                    accumulate: false,
+                };
+                product.of_type::<E>().body::<S>();
+            }
+        }
+    }
+
+    /// `out[row] = Σ p[row, key] * v[key]` over the segment's keys.
+    #[inline(always)]
+    unsafe fn values<S: Simd>(&self, start: usize, keys: usize, rows: Range<usize>, p: *const f32, out: *mut f32) {
+        let dim = self.0.layout.head_dim;
+        for slot in (0..keys).step_by(PAGE) {
+            // SAFETY: the page exists; behind its keys stand panels of 16 of the head's values.
+            unsafe {
+                let product = FloatMatMul {
+                    panels: self.0.pages[(start + slot) / PAGE]
+                        .0
+                        .add(self.0.layout.offset + self.0.layout.part_bytes()),
+                    panel_bytes: PAGE * LANES * self.0.layout.bytes,
+                    range: 0..dim / LANES,
+                    cols: (keys - slot).min(PAGE),
+                    x: p.add(slot),
+                    x_stride: SEGMENT,
+                    tokens: rows.clone(),
+                    out,
+                    out_stride: dim,
+                    accumulate: slot > 0,
+                };
+                product.of_type::<E>().body::<S>();
+            }
+        }
+    }
+}
+
+/// Turns the first `valid` of `keys` scores into exponentials relative to their maximum, the others into zero; gives the
+/// maximum and the sum.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(scores: *mut f32, valid: usize, keys: usize) -> (f32, f32) {
+    // SAFETY: the row has SEGMENT scores, and 0 < valid <= keys <= SEGMENT.
+    unsafe {
+        let lanes = valid.next_multiple_of(LANES);
+        for i in valid..lanes {
+            *scores.add(i) = f32::NEG_INFINITY;
+        }
+        for i in lanes..keys {
+            *scores.add(i) = 0.0;
+        }
+        let mut largest = S::splat(f32::NEG_INFINITY);
+        for i in (0..lanes).step_by(LANES) {
+            largest = S::max(S::load(scores.add(i)), largest);
+        }
+        let max = S::largest(largest);
+        let mut sum = S::splat(0.0);
+        for i in (0..lanes).step_by(LANES) {
+            let p = S::exp(S::sub(S::load(scores.add(i)), S::splat(max)));
+            S::store(scores.add(i), p);
+            sum = S::add(sum, p);
+        }
+        (max, S::sum(sum))
+    }
+}
+
+impl Running {
+    /// Takes in a segment's maximum and sum.
+    #[inline(always)]
+    unsafe fn merge<S: Simd>(&mut self, max: f32, sum: f32, first: bool) {
+        if first {
+            *self = Self { max, sum, keep: 0.0, take: 1.0 };
+            return;
+        }
+        let both = if max > self.max { max } else { self.max };
+        // SAFETY: no pointer but the lanes' own.
+        unsafe {
+            let exp = |v: f32| {
+                let mut lanes = [0.0; LANES];
+                S::store(lanes.as_mut_ptr(), S::exp(S::splat(v)));
+                lanes[0]
+            };
+            self.keep = exp(self.max - both);
+            self.take = exp(max - both);
+        }
+        self.sum = self.sum.mul_add(self.keep, sum * self.take);
+        self.max = both;
+    }
+}

@@ -1,0 +1,9 @@
+//! The algorithms of a decoder, one body each over [`crate::simd::Simd`].
+
+pub mod attention;
+pub mod glu;
+pub mod heads;
+pub mod matmul;
+pub mod norm;
+pub mod quantize;
+pub mod rope;

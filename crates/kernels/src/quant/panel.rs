@@ -1,0 +1,158 @@
+//! The run layout: sixteen rows interleaved in a panel, so that no lane is ever summed across.
+//!
+//! A quantized panel holds, for each 32 columns, the sixteen rows' values as unsigned bytes split into bit planes of 64
+//! bytes; behind all of them stand the scales of each block. In a plane, byte `4r + i` belongs to row r. A plane of
+//! nibbles, number j, has columns `4j + i` in the low and `16 + 4j + i` in the high half of its bytes.
+//! A float panel holds, for each column, the sixteen rows' values side by side.
+
+use crate::ops::matmul::{FloatMatMul, IntMatMul};
+use crate::simd::{LANES, Simd, Tier};
+
+/// Columns that share one activation scale.
+pub const BLOCK: usize = 32;
+
+/// Panels start at a multiple of this.
+const ALIGN: usize = 64;
+
+/// What a linear node of a type takes as input, and the kernel that runs it.
+#[derive(Clone, Copy)]
+pub enum MatMulFn {
+    /// int8 with a scale per [`BLOCK`] columns.
+    Int8(unsafe fn(Tier, IntMatMul)),
+    F32(unsafe fn(Tier, FloatMatMul)),
+}
+
+/// How a type is packed into panels and run.
+pub struct RunLayout {
+    /// Bytes of a panel of `cols` columns.
+    pub panel_bytes: fn(cols: usize) -> usize,
+    /// Packs up to 16 rows, which follow one another in `rows`, into a whole panel; missing rows become zero.
+    pub pack: fn(rows: &[u8], cols: usize, panel: &mut [u8]),
+    pub matmul: MatMulFn,
+}
+
+impl std::fmt::Debug for RunLayout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RunLayout")
+    }
+}
+
+/// What a quantized type contributes: how 16 rows of a block become unsigned bytes and scales.
+///
+/// The value of a row is `scale * (q - bias) + min`.
+pub trait Packed: 'static {
+    /// Bytes of a block in the file.
+    const FILE_BYTES: usize;
+    /// Sub-blocks of 32 values in a block.
+    const SUBS: usize;
+    /// Bit planes of a sub-block, 64 bytes each.
+    const PLANES: usize;
+    /// Bytes of the scales of a block of 16 rows.
+    const SCALE_BYTES: usize;
+    /// Whether q takes all eight bits.
+    const WIDE: bool = false;
+    /// Whether there is a min.
+    const MIN: bool = false;
+    /// Whether each 16 values have a scale of their own.
+    const HALVES: bool = false;
+
+    /// Writes row `row` of a block: `planes` is `[SUBS][PLANES][64]`, zero before the first row; `scales` is
+    /// `SCALE_BYTES` long.
+    fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]);
+
+    /// `-bias * Σ x` from `-Σ x`.
+    ///
+    /// # Safety
+    /// As [`Simd`].
+    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I;
+
+    /// Columns `4j..4j + 4` and `16 + 4j..20 + 4j` of a sub-block, j in 0..4.
+    ///
+    /// # Safety
+    /// As [`Simd`]; `planes` has `PLANES * 64` bytes.
+    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B);
+
+    /// The scales of half `half` (0 unless HALVES) of sub-block `sub`.
+    ///
+    /// # Safety
+    /// As [`Simd`]; `scales` has `SCALE_BYTES` bytes.
+    unsafe fn scale<S: Simd>(scales: *const u8, sub: usize, half: usize) -> S::F;
+
+    /// The mins of sub-block `sub`; called only if MIN.
+    ///
+    /// # Safety
+    /// As [`Packed::scale`].
+    unsafe fn min<S: Simd>(_scales: *const u8, _sub: usize) -> S::F {
+        // SAFETY: no pointer is read.
+        unsafe { S::splat(0.0) }
+    }
+}
+
+/// Bytes of the planes of a whole panel; the scales follow.
+pub(crate) const fn plane_bytes<P: Packed>(cols: usize) -> usize {
+    cols / BLOCK * P::PLANES * 64
+}
+
+/// The run layout of a quantized type.
+pub(super) const fn quantized<P: Packed>() -> RunLayout {
+    unsafe fn matmul<P: Packed>(tier: Tier, m: IntMatMul) {
+        // SAFETY: the caller's promises pass through.
+        unsafe { tier.run(m.of_type::<P>()) }
+    }
+    RunLayout {
+        panel_bytes: |cols| {
+            (plane_bytes::<P>(cols) + cols / (BLOCK * P::SUBS) * P::SCALE_BYTES).next_multiple_of(ALIGN)
+        },
+        pack: pack_quantized::<P>,
+        matmul: MatMulFn::Int8(matmul::<P>),
+    }
+}
+
+fn pack_quantized<P: Packed>(rows: &[u8], cols: usize, panel: &mut [u8]) {
+    let blocks = cols / (BLOCK * P::SUBS);
+    let block_planes = P::SUBS * P::PLANES * 64;
+    panel.fill(0);
+    let (planes, scales) = panel.split_at_mut(plane_bytes::<P>(cols));
+    for (row, blocks_of_row) in rows.chunks_exact(blocks * P::FILE_BYTES).enumerate() {
+        for (b, block) in blocks_of_row.chunks_exact(P::FILE_BYTES).enumerate() {
+            P::pack_row(
+                block,
+                row,
+                &mut planes[b * block_planes..(b + 1) * block_planes],
+                &mut scales[b * P::SCALE_BYTES..(b + 1) * P::SCALE_BYTES],
+            );
+        }
+    }
+}
+
+/// What a float type contributes.
+pub trait Element: 'static {
+    const BYTES: usize;
+
+    /// 16 values.
+    ///
+    /// # Safety
+    /// As [`Simd`]; `p` has `16 * BYTES` bytes.
+    unsafe fn load<S: Simd>(p: *const u8) -> S::F;
+}
+
+/// The run layout of a float type.
+pub(super) const fn float<E: Element>() -> RunLayout {
+    unsafe fn matmul<E: Element>(tier: Tier, m: FloatMatMul) {
+        // SAFETY: the caller's promises pass through.
+        unsafe { tier.run(m.of_type::<E>()) }
+    }
+    RunLayout {
+        panel_bytes: |cols| (cols * LANES * E::BYTES).next_multiple_of(ALIGN),
+        pack: |rows, cols, panel| {
+            panel.fill(0);
+            for (row, values) in rows.chunks_exact(cols * E::BYTES).enumerate() {
+                for (col, value) in values.chunks_exact(E::BYTES).enumerate() {
+                    let at = (col * LANES + row) * E::BYTES;
+                    panel[at..at + E::BYTES].copy_from_slice(value);
+                }
+            }
+        },
+        matmul: MatMulFn::F32(matmul::<E>),
+    }
+}

@@ -1,0 +1,174 @@
+//! What this machine allows: read bandwidth, int8 and f32 peaks, measured with the same threads and instructions that the
+//! kernels use.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::backend::BackendError;
+use crate::buffer::Buffer;
+use crate::simd::{Kernel, Simd, Tier};
+use crate::team::Team;
+
+/// Bytes that the read measurement walks through: several times any cache.
+const READ_BYTES: usize = 512 << 20;
+/// Bytes of one item of reading.
+const READ_AT_ONCE: usize = 4 << 20;
+/// Register sums per call of an arithmetic measurement.
+const ROUNDS: usize = 1 << 16;
+
+/// The roofs for a number of threads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Roof {
+    pub threads: usize,
+    /// Bytes per second read from memory.
+    pub read: f64,
+    /// int8 operations per second; a multiply-add is two.
+    pub int8: f64,
+    /// f32 operations per second; a multiply-add is two.
+    pub f32: f64,
+}
+
+/// Measures the roofs for each number of threads, in about 0.9 seconds per entry: the best of as many passes as fit.
+///
+/// # Errors
+/// Too little memory for the buffer that is read.
+pub fn measure(tier: Tier, threads: &[usize]) -> Result<Vec<Roof>, BackendError> {
+    let buffer: Buffer<u8> = Buffer::zeroed(READ_BYTES)
+        .ok_or(BackendError::Memory { what: "the buffer of the bandwidth measurement", bytes: READ_BYTES })?;
+    let mut writer = Team::new(threads.iter().copied().max().unwrap_or(1));
+    writer.run(READ_BYTES / READ_AT_ONCE, &|i| {
+        // SAFETY: each item is a part of its own. Writing gives every page memory of its own.
+        unsafe { buffer.slice_mut(i * READ_AT_ONCE, READ_AT_ONCE) }.fill(1);
+    });
+    drop(writer);
+    Ok(threads.iter().map(|n| of_team(tier, *n, &buffer)).collect())
+}
+
+fn of_team(tier: Tier, threads: usize, buffer: &Buffer<u8>) -> Roof {
+    let mut team = Team::new(threads);
+    let n = team.size() as f64;
+    let read = best(Duration::from_millis(450), || {
+        team.run(READ_BYTES / READ_AT_ONCE, &|i| {
+            let bytes = buffer.ptr().wrapping_add(i * READ_AT_ONCE);
+            // SAFETY: the tier is available; the item lies within the buffer.
+            unsafe { tier.run(Read { bytes, len: READ_AT_ONCE }) }
+        });
+    });
+    let mut peak = |float: bool| {
+        let mut sums = 0;
+        let seconds = best(Duration::from_millis(200), || {
+            team.run(threads, &|_| {
+                // SAFETY: the tier is available.
+                unsafe { tier.run(Peak { float }) };
+            });
+            // SAFETY: the tier is available.
+            sums = unsafe { tier.run(Chains) } * ROUNDS;
+        });
+        // 16 lanes; an int8 sum takes four multiply-adds a lane.
+        sums as f64 * n * 16.0 * if float { 2.0 } else { 8.0 } / seconds
+    };
+    Roof { threads, read: READ_BYTES as f64 / read, int8: peak(false), f32: peak(true) }
+}
+
+/// The fewest seconds that `work` takes within `time`, three passes at least.
+fn best(time: Duration, mut work: impl FnMut()) -> f64 {
+    let (start, mut best, mut passes) = (Instant::now(), f64::INFINITY, 0);
+    while passes < 3 || start.elapsed() < time {
+        let begin = Instant::now();
+        work();
+        best = best.min(begin.elapsed().as_secs_f64());
+        passes += 1;
+    }
+    best
+}
+
+/// Reads `len` bytes, a multiple of 512. Safety: they exist.
+struct Read {
+    bytes: *const u8,
+    len: usize,
+}
+
+impl Kernel for Read {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        // SAFETY: offsets are below `len`.
+        unsafe {
+            let mut sums = [S::splat_b(0); 4];
+            for at in (0..self.len).step_by(512) {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::or(*sum, S::load_b(self.bytes.add(at + i * 128)));
+                    *sum = S::or(*sum, S::load_b(self.bytes.add(at + i * 128 + 64)));
+                }
+            }
+            black_box(sums);
+        }
+    }
+}
+
+/// Multiply-adds on registers alone.
+struct Peak {
+    float: bool,
+}
+
+/// Independent sums of [`Peak`] on a tier.
+struct Chains;
+
+impl Kernel for Chains {
+    type Output = usize;
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) -> usize {
+        S::FLOAT_TILE.0 * S::FLOAT_TILE.1
+    }
+}
+
+impl Kernel for Peak {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        // SAFETY: registers only.
+        unsafe {
+            match S::FLOAT_TILE {
+                (2, 8) => self.sums::<S, 16>(),
+                (1, 4) => self.sums::<S, 4>(),
+                _ => self.sums::<S, 1>(),
+            }
+        }
+    }
+}
+
+impl Peak {
+    #[inline(always)]
+    unsafe fn sums<S: Simd, const N: usize>(&self) {
+        // SAFETY: registers only, but for the four bytes of `x`.
+        unsafe {
+            if self.float {
+                let (a, b) = (S::splat(black_box(0.5)), S::splat(black_box(0.25)));
+                let mut sums = [S::splat(0.0); N];
+                for _ in 0..ROUNDS / 64 {
+                    for _ in 0..64 {
+                        for sum in &mut sums {
+                            *sum = S::fma(a, *sum, b);
+                        }
+                    }
+                    sums = black_box(sums);
+                }
+            } else {
+                let w = S::splat_b(black_box(3));
+                let x = S::broadcast4(black_box([1i8, 2, 3, 4]).as_ptr());
+                let mut sums = [S::splat_i(0); N];
+                for _ in 0..ROUNDS / 64 {
+                    for _ in 0..64 {
+                        for sum in &mut sums {
+                            *sum = S::dot(*sum, w, x);
+                        }
+                    }
+                    sums = black_box(sums);
+                }
+            }
+        }
+    }
+}

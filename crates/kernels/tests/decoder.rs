@@ -1,0 +1,174 @@
+//! A whole random decoder: the same bits however it is run, and attention against a plain one.
+
+mod support;
+
+use std::sync::Arc;
+
+use kernels::DType;
+use kernels::backend::{self, Backend, KvType, Logits, Program, ProgramOptions, Span};
+use kernels::cpu::CpuBackend;
+use kernels::plan::{Bytes, DecoderPlan, Layer, Linear, Rope, RopeStyle, Weight};
+use kernels::simd::Tier;
+use support::{Random, random_rows};
+
+const VOCAB: usize = 77;
+const HIDDEN: usize = 256;
+
+/// Sizes that leave remainders everywhere: 3 heads a KV head, a head that fills no whole lanes if `head_dim` is 24.
+struct Shape {
+    dtype: DType,
+    head_dim: usize,
+    layers: usize,
+}
+
+fn plan(shape: &Shape, random: &mut Random) -> DecoderPlan {
+    let mut linear = |rows: usize, cols: usize, bias: bool| {
+        // Heads that are no multiple of the type's block stay in F32.
+        let dtype = if cols.is_multiple_of(shape.dtype.block) { shape.dtype } else { DType::F32 };
+        let data = random_rows(dtype, rows, cols, random);
+        let data = Bytes::new(Arc::new(data.clone()), 0..data.len()).unwrap();
+        let weight = Weight { name: format!("{rows}x{cols}"), dtype, rows, cols, data };
+        Linear::new(weight, bias.then(|| (0..rows).map(|_| random.normal() * 0.1).collect()))
+    };
+    let (heads, kv_heads, ffn, d) = (6, 2, 512, shape.head_dim);
+    let layers = (0..shape.layers)
+        .map(|_| Layer {
+            attn_norm: vec![0.1; HIDDEN],
+            q: linear(heads * d, HIDDEN, true),
+            k: linear(kv_heads * d, HIDDEN, true),
+            v: linear(kv_heads * d, HIDDEN, true),
+            o: linear(HIDDEN, heads * d, false),
+            q_norm: Some(vec![1.1; d]),
+            k_norm: Some(vec![0.9; d]),
+            ffn_norm: vec![0.1; HIDDEN],
+            gate: linear(ffn, HIDDEN, false),
+            up: linear(ffn, HIDDEN, false),
+            down: linear(HIDDEN, ffn, false),
+        })
+        .collect();
+    let head = linear(VOCAB, HIDDEN, false);
+    DecoderPlan {
+        hidden: HIDDEN,
+        intermediate: ffn,
+        heads,
+        kv_heads,
+        head_dim: d,
+        vocab: VOCAB,
+        context: 1024,
+        norm_eps: 1e-5,
+        attention_scale: 1.0 / (d as f32).sqrt(),
+        rope: Rope {
+            style: RopeStyle::Half,
+            inv_freq: (0..d / 2).map(|i| 10000f32.powf(-2.0 * i as f32 / d as f32)).collect(),
+            attention_factor: 1.0,
+        },
+        embedding: head.weight.clone(),
+        layers,
+        output_norm: vec![0.5; HIDDEN],
+        head,
+    }
+}
+
+fn compile(plan: &DecoderPlan, tier: Tier, threads: usize, kv: KvType) -> Box<dyn Program> {
+    let options = ProgramOptions { kv, threads };
+    let mut program = CpuBackend::new(tier).unwrap().compile(plan.clone(), &options, &mut |_, _| {}).unwrap();
+    program.reserve(16).unwrap();
+    program
+}
+
+/// Logits of every position, `chunk` positions at a time.
+fn logits(program: &mut dyn Program, tokens: &[u32], pages: &[u32], chunk: usize) -> Vec<u32> {
+    let mut out = Vec::new();
+    for (i, tokens) in tokens.chunks(chunk).enumerate() {
+        let span = Span { tokens, position: i * chunk, pages, logits: Logits::All };
+        out.extend(backend::run(program, &[span]).unwrap().logits.iter().map(|v| v.to_bits()));
+    }
+    out
+}
+
+#[test]
+fn any_chunking_thread_count_and_tier_gives_the_same_bits() {
+    let mut random = Random(3);
+    let tokens: Vec<u32> = (0..330).map(|_| random.below(VOCAB) as u32).collect();
+    for dtype in DType::all() {
+        let plan = plan(&Shape { dtype, head_dim: 24, layers: 2 }, &mut random);
+        for kv in [KvType::F16, KvType::F32] {
+            let mut program = compile(&plan, Tier::detect().unwrap(), 1, kv);
+            let expected = logits(&mut *program, &tokens, &[0, 1, 2, 3, 4, 5], tokens.len());
+            assert!(expected.iter().all(|v| f32::from_bits(*v).is_finite()));
+            for (threads, chunk) in [(2, tokens.len()), (1, 1), (2, 7), (3, 64)] {
+                let mut program = compile(&plan, Tier::detect().unwrap(), threads, kv);
+                let found = logits(&mut *program, &tokens, &[9, 3, 5, 4, 0, 2], chunk);
+                assert!(found == expected, "{dtype}, {kv:?}, {threads} threads, chunks of {chunk}");
+            }
+            for tier in Tier::all_available() {
+                let mut program = compile(&plan, tier, 2, kv);
+                let found = logits(&mut *program, &tokens[..70], &[1, 0], 64);
+                assert!(found == expected[..70 * VOCAB], "{dtype}, {kv:?}, {}", tier.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_gives_each_sequence_what_it_gets_alone() {
+    let mut random = Random(5);
+    let plan = plan(&Shape { dtype: DType::from_name("Q4_0").unwrap(), head_dim: 32, layers: 2 }, &mut random);
+    let sequences: Vec<Vec<u32>> =
+        [3, 90, 1, 130].iter().map(|n| (0..*n).map(|_| random.below(VOCAB) as u32).collect()).collect();
+    let tables: [&[u32]; 4] = [&[0], &[1, 2], &[3], &[6, 5, 4]];
+    let alone: Vec<Vec<u32>> = sequences
+        .iter()
+        .zip(tables)
+        .map(|(s, pages)| {
+            let mut program = compile(&plan, Tier::detect().unwrap(), 2, KvType::F16);
+            logits(&mut *program, s, pages, s.len())
+        })
+        .collect();
+    let mut program = compile(&plan, Tier::detect().unwrap(), 2, KvType::F16);
+    let spans: Vec<Span> = sequences
+        .iter()
+        .zip(tables)
+        .map(|(tokens, pages)| Span { tokens, position: 0, pages, logits: Logits::Last })
+        .collect();
+    let together = backend::run(&mut *program, &spans).unwrap().logits;
+    for (i, alone) in alone.iter().enumerate() {
+        let row: Vec<u32> = together[i * VOCAB..(i + 1) * VOCAB].iter().map(|v| v.to_bits()).collect();
+        assert!(row == alone[alone.len() - VOCAB..], "sequence {i}");
+    }
+    // What a page holds goes with its copy.
+    program.copy_page(5, 7);
+    let next = Span { tokens: &[1], position: 130, pages: &[6, 7, 4], logits: Logits::Last };
+    let copied = backend::run(&mut *program, &[next]).unwrap().logits;
+    let original = backend::run(&mut *program, &[Span { pages: &[6, 5, 4], ..next }]).unwrap().logits;
+    assert_eq!(copied, original);
+}
+
+#[test]
+fn wrong_batches_are_refused() {
+    let mut random = Random(5);
+    let plan = plan(&Shape { dtype: DType::F32, head_dim: 32, layers: 1 }, &mut random);
+    let mut program = compile(&plan, Tier::Scalar, 1, KvType::F16);
+    let good = Span { tokens: &[1], position: 0, pages: &[0], logits: Logits::None };
+    assert!(backend::run(&mut *program, &[good]).is_ok());
+    for (bad, what) in [
+        (Span { tokens: &[], ..good }, "at least one token"),
+        (Span { tokens: &[77], ..good }, "below 77, found 77"),
+        (Span { position: 64, ..good }, "expected 2 pages, found 1"),
+        (Span { pages: &[16], ..good }, "below 16, found 16"),
+    ] {
+        let error = backend::run(&mut *program, &[bad]).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+}
+
+#[test]
+fn wrong_shapes_are_refused() {
+    let mut random = Random(6);
+    let mut plan = plan(&Shape { dtype: DType::F32, head_dim: 32, layers: 1 }, &mut random);
+    plan.layers[0].q.weight.rows -= 1;
+    let options = ProgramOptions { kv: KvType::F16, threads: 1 };
+    let backend = CpuBackend::new(Tier::Scalar).unwrap();
+    let error = backend.compile(plan, &options, &mut |_, _| {}).err().unwrap().to_string();
+    assert!(error.contains("192x256"), "{error}");
+}
