@@ -1,39 +1,52 @@
 //! The threads of the hot path: a fixed team that splits one job at a time, spins for a moment, then parks.
+//!
+//! A member joins a job while items are left; the caller waits only for those that joined. So a member that the system
+//! keeps from running holds nobody up, and the others take its items.
 
 use std::any::Any;
+use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
 /// How often a waiting thread looks before it parks: some tens of microseconds, longer than the pauses inside a token.
 const SPINS: u32 = 20_000;
 
-/// A job: called with each item number once.
-type Job<'a> = dyn Fn(usize) + Sync + 'a;
+/// One joined member in [`Shared::state`].
+const JOINED: u64 = 1;
+/// Bits of [`Shared::state`] that count the joined members.
+const COUNT: u64 = 0xFFFF;
+/// Whether the job takes no more members.
+const CLOSED: u64 = 1 << 16;
+/// One job in [`Shared::state`]: the bits above count the jobs.
+const JOB: u64 = 1 << 17;
 
-/// What the members share.
-struct Shared {
-    /// Counts the jobs; a new value tells the members that `job` is theirs to run.
-    epoch: AtomicU64,
-    /// The current job; null while there is none.
-    job: Mutex<Option<JobRef>>,
-    /// Items handed out so far.
-    next: AtomicUsize,
-    /// Members that have not finished the current job.
-    busy: AtomicUsize,
-    closing: AtomicBool,
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
+/// A job: called with each item number once.
+type Call<'a> = dyn Fn(usize) + Sync + 'a;
 
 #[derive(Clone, Copy)]
-struct JobRef {
-    job: *const Job<'static>,
+struct Job {
+    call: *const Call<'static>,
     items: usize,
 }
 
-// SAFETY: the job is Sync, and `Team::run` does not return before every member is done with it.
-unsafe impl Send for JobRef {}
+/// What the members share.
+struct Shared {
+    /// The job's number, whether it is closed, and how many members have joined it.
+    state: AtomicU64,
+    /// Written by the caller while the state is closed with no member joined; read by members that joined.
+    job: UnsafeCell<Option<Job>>,
+    /// Items handed out so far.
+    next: AtomicUsize,
+    leaving: AtomicBool,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: `job` is guarded by `state` as its comment says, and the call behind it is Sync.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
 
 /// Threads that work on one job at a time. Items are handed out in ascending order to whoever is free.
 pub struct Team {
@@ -46,15 +59,14 @@ impl Team {
     /// A team of `size` threads, the caller of [`Team::run`] included.
     pub fn new(size: usize) -> Self {
         let shared = Arc::new(Shared {
-            epoch: AtomicU64::new(0),
-            job: Mutex::new(None),
+            state: AtomicU64::new(CLOSED),
+            job: UnsafeCell::new(None),
             next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
         let mut members = Vec::new();
-        for i in 1..size {
+        for i in 1..size.min(COUNT as usize) {
             let shared = shared.clone();
             let builder = thread::Builder::new().name(format!("edgeling-{i}"));
             // With fewer threads than asked for the same work takes longer.
@@ -70,33 +82,31 @@ impl Team {
         self.members.len() + 1
     }
 
-    /// Calls `job` with every number below `items`, on all threads, and returns when all are done.
+    /// Calls `call` with every number below `items`, on all threads, and returns when all are done.
     ///
     /// # Panics
-    /// If the job panics.
-    pub fn run(&mut self, items: usize, job: &(dyn Fn(usize) + Sync)) {
+    /// If the call panics.
+    pub fn run(&mut self, items: usize, call: &(dyn Fn(usize) + Sync)) {
         if items <= 1 || self.members.is_empty() {
-            (0..items).for_each(job);
+            (0..items).for_each(call);
             return;
         }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes; the members drop the job before `busy` is zero, which is awaited below.
-        let job_ref = JobRef { job: unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) }, items };
-        *lock(&shared.job) = Some(job_ref);
+        // SAFETY: only the lifetime changes; below, this function awaits every member that can hold the call.
+        let job = Job { call: unsafe { std::mem::transmute::<*const Call<'_>, *const Call<'static>>(call) }, items };
+        // SAFETY: the last job was closed and left by all members, and `&mut self` is the only caller.
+        unsafe { *shared.job.get() = Some(job) };
         shared.next.store(0, Ordering::Relaxed);
-        shared.busy.store(self.members.len(), Ordering::Relaxed);
-        shared.epoch.fetch_add(1, Ordering::Release);
-        for thread in &self.threads {
-            thread.unpark();
+        let number = shared.state.load(Ordering::Relaxed) & !(CLOSED | COUNT);
+        shared.state.store(number + JOB, Ordering::Release);
+        self.threads.iter().for_each(Thread::unpark);
+        shared.work(job);
+        shared.state.fetch_or(CLOSED, Ordering::Relaxed);
+        let mut spins = 0;
+        while shared.state.load(Ordering::Acquire) & COUNT > 0 {
+            pause(&mut spins, thread::yield_now);
         }
-        shared.work(job_ref);
-        let mut spins = 0u32;
-        while shared.busy.load(Ordering::Acquire) > 0 {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { thread::yield_now() }
-        }
-        let panic = lock(&shared.panic).take();
-        if let Some(panic) = panic {
+        if let Some(panic) = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
             resume_unwind(panic);
         }
     }
@@ -104,10 +114,8 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.shared.closing.store(true, Ordering::Release);
-        for thread in &self.threads {
-            thread.unpark();
-        }
+        self.shared.leaving.store(true, Ordering::Release);
+        self.threads.iter().for_each(Thread::unpark);
         for member in self.members.drain(..) {
             // A member catches the panics of jobs and has none of its own.
             let _ = member.join();
@@ -115,39 +123,40 @@ impl Drop for Team {
     }
 }
 
+/// Spins for a while, then calls `rest`.
+fn pause(spins: &mut u32, rest: impl Fn()) {
+    *spins += 1;
+    if *spins < SPINS { std::hint::spin_loop() } else { rest() }
+}
+
 impl Shared {
-    /// A member's life: wait for a job, help with it, say so.
+    /// A member's life: join a job, help with it, leave it.
     fn serve(&self) {
-        let mut seen = 0;
-        while self.wait(seen) {
-            seen += 1;
-            let job = *lock(&self.job);
-            if let Some(job) = job {
+        let mut last = 0;
+        let mut spins = 0;
+        while !self.leaving.load(Ordering::Acquire) {
+            let state = self.state.load(Ordering::Relaxed);
+            let number = state & !(CLOSED | COUNT);
+            let open = state & CLOSED == 0 && number != last;
+            let join = || self.state.compare_exchange(state, state + JOINED, Ordering::Acquire, Ordering::Relaxed);
+            if !open || join().is_err() {
+                pause(&mut spins, thread::park);
+                continue;
+            }
+            last = number;
+            // SAFETY: this member has joined, so the job stays until it leaves.
+            if let Some(job) = unsafe { *self.job.get() } {
                 self.work(job);
             }
-            self.busy.fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    /// Waits until job number `seen + 1` is there; false when the team closes.
-    fn wait(&self, seen: u64) -> bool {
-        let mut spins = 0u32;
-        loop {
-            if self.epoch.load(Ordering::Acquire) > seen {
-                return true;
-            }
-            if self.closing.load(Ordering::Acquire) {
-                return false;
-            }
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { thread::park() }
+            self.state.fetch_sub(JOINED, Ordering::Release);
+            spins = 0;
         }
     }
 
     /// Takes items until none is left. A panic ends the job for everyone and is kept for the caller.
-    fn work(&self, job: JobRef) {
-        // SAFETY: the job lives until `busy` is zero, which needs this thread to be done.
-        let call = unsafe { &*job.job };
+    fn work(&self, job: Job) {
+        // SAFETY: `run` keeps the call alive until all members have left.
+        let call = unsafe { &*job.call };
         let result = catch_unwind(AssertUnwindSafe(|| {
             loop {
                 let item = self.next.fetch_add(1, Ordering::Relaxed);
@@ -159,14 +168,9 @@ impl Shared {
         }));
         if let Err(panic) = result {
             self.next.store(job.items, Ordering::Relaxed);
-            *lock(&self.panic) = Some(panic);
+            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
     }
-}
-
-/// Locks a mutex that no thread panics under.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

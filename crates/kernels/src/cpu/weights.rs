@@ -11,7 +11,9 @@ use crate::simd::LANES;
 use crate::team::Team;
 
 /// Panels that one item of packing work covers.
-const PANELS_AT_ONCE: usize = 16;
+const PANELS_AT_ONCE: usize = 8;
+/// File bytes that are packed before the file's pages are released.
+const RELEASE_AT_ONCE: usize = 16 << 20;
 
 /// A linear node with its weight in panels.
 pub struct PackedLinear {
@@ -235,27 +237,34 @@ impl Packer<'_, '_> {
         let panel_bytes = (dtype.run.panel_bytes)(cols);
         let count = rows.div_ceil(LANES);
         let (weight, panels, offset) = (&linear.weight, self.panels, self.end);
-        self.team.run(count.div_ceil(PANELS_AT_ONCE), &|item| {
-            let first = item * PANELS_AT_ONCE;
-            for panel in first..count.min(first + PANELS_AT_ONCE) {
-                let rows = file_rows(&linear.shard, panel);
-                let bytes = &weight.data[rows.start * weight.row_bytes()..rows.end * weight.row_bytes()];
-                // SAFETY: the panels have room for all nodes, and each panel is packed by one item.
-                let packed = unsafe { panels.slice_mut(offset + panel * panel_bytes, panel_bytes) };
-                (dtype.run.pack)(bytes, cols, packed);
-            }
-        });
         self.end += count * panel_bytes;
-        weight.data.release();
-        self.done += weight.data.len();
-        (self.observer)(self.done, self.total);
+        let slice = (RELEASE_AT_ONCE / (weight.row_bytes() * LANES).max(1)).max(1);
+        for start in (0..count).step_by(slice) {
+            let end = count.min(start + slice);
+            self.team.run((end - start).div_ceil(PANELS_AT_ONCE), &|item| {
+                let first = start + item * PANELS_AT_ONCE;
+                for panel in first..end.min(first + PANELS_AT_ONCE) {
+                    let bytes = &weight.data[file_bytes(linear, panel..panel + 1)];
+                    // SAFETY: the panels have room for all nodes, and each panel is packed by one item.
+                    let packed = unsafe { panels.slice_mut(offset + panel * panel_bytes, panel_bytes) };
+                    (dtype.run.pack)(bytes, cols, packed);
+                }
+            });
+            let packed = file_bytes(linear, start..end);
+            self.done += packed.len();
+            if let Some(bytes) = weight.data.slice(packed) {
+                bytes.release();
+            }
+            (self.observer)(self.done, self.total);
+        }
         let bias = linear.bias.as_ref().map(|b| padded(&b[linear.shard.clone()])).transpose()?;
         Ok(PackedLinear { dtype, rows, cols, panel_bytes, offset, bias })
     }
 }
 
-/// The rows of the file that panel `panel` of a shard holds.
-fn file_rows(shard: &Range<usize>, panel: usize) -> Range<usize> {
-    let start = shard.start + panel * LANES;
-    start..shard.end.min(start + LANES)
+/// Where the rows of a node's panels stand in its weight.
+fn file_bytes(linear: &Linear, panels: Range<usize>) -> Range<usize> {
+    let Range { start, end } = linear.shard;
+    let rows = start + panels.start * LANES..end.min(start + panels.end * LANES);
+    rows.start * linear.weight.row_bytes()..rows.end * linear.weight.row_bytes()
 }

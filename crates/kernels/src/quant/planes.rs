@@ -5,6 +5,22 @@
 
 use crate::simd::Simd;
 
+/// 32 bytes as words of four, so that shifts work on four at a time.
+#[inline(always)]
+pub(super) fn words(bytes: &[u8; 32]) -> [u32; 8] {
+    std::array::from_fn(|g| u32::from_le_bytes([bytes[4 * g], bytes[4 * g + 1], bytes[4 * g + 2], bytes[4 * g + 3]]))
+}
+
+/// The bytes of [`words`].
+#[inline(always)]
+pub(super) fn bytes(words: [u32; 8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    for (to, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *to = word.to_le_bytes();
+    }
+    out
+}
+
 /// The low nibbles: four planes.
 pub(super) mod four {
     use super::*;
@@ -13,8 +29,11 @@ pub(super) mod four {
 
     #[inline(always)]
     pub fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
-        let nibbles: [u8; 16] = std::array::from_fn(|i| q[i] & 15 | q[16 + i] << 4);
-        put_nibbles(planes, row, &nibbles);
+        let w = words(q);
+        for j in 0..4 {
+            let nibbles = w[j] & 0x0F0F_0F0F | (w[j + 4] & 0x0F0F_0F0F) << 4;
+            planes[j * 64 + row * 4..][..4].copy_from_slice(&nibbles.to_le_bytes());
+        }
     }
 
     /// Writes bytes that already pair columns i and 16 + i.
@@ -45,12 +64,8 @@ pub(super) mod five {
     #[inline(always)]
     pub fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
         four::put(planes, row, q);
-        let high = &mut planes[256 + row * 4..][..4];
-        for (g, four) in q.as_chunks::<4>().0.iter().enumerate() {
-            for (h, v) in high.iter_mut().zip(four) {
-                *h |= (v >> 4 & 1) << g;
-            }
-        }
+        let high = words(q).iter().enumerate().fold(0, |high, (g, w)| high | (w >> 4 & 0x0101_0101) << g);
+        planes[256 + row * 4..][..4].copy_from_slice(&high.to_le_bytes());
     }
 
     #[inline(always)]
@@ -80,11 +95,9 @@ pub(super) mod six {
     #[inline(always)]
     pub fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
         four::put(planes, row, q);
-        for (g, four) in q.as_chunks::<4>().0.iter().enumerate() {
-            let high = &mut planes[256 + g / 4 * 64 + row * 4..][..4];
-            for (h, v) in high.iter_mut().zip(four) {
-                *h |= (v >> 4 & 3) << (g % 4 * 2);
-            }
+        for (half, four) in words(q).as_chunks::<4>().0.iter().enumerate() {
+            let high = four.iter().enumerate().fold(0, |high, (j, w)| high | (w >> 4 & 0x0303_0303) << (2 * j));
+            planes[256 + half * 64 + row * 4..][..4].copy_from_slice(&high.to_le_bytes());
         }
     }
 

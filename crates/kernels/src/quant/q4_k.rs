@@ -15,15 +15,19 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
         let (d, dmin) = (f16_at(b, 0), f16_at(b, 2));
         let (scales, mins) = scales_and_mins(b[4..].first_chunk().expect("12 bytes of scales"));
-        for (i, (value, q)) in v.iter_mut().zip(quants(b)).enumerate() {
-            *value = d * f32::from(scales[i / 32]) * f32::from(q) - dmin * f32::from(mins[i / 32]);
+        for (sub, v) in v.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let (scale, min) = (d * f32::from(scales[sub]), dmin * f32::from(mins[sub]));
+            let q = nibbles(b[16..].first_chunk().expect("128 bytes of nibbles"), sub);
+            v.iter_mut().zip(q).for_each(|(v, q)| *v = scale * f32::from(q) - min);
         }
     }
 }
 
-/// The 256 four-bit values of a block.
-pub(super) fn quants(b: &[u8; BYTES]) -> [u8; 256] {
-    std::array::from_fn(|i| b[16 + i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15)
+/// The 32 four-bit values of sub-block `sub`, whose nibbles stand in `b[sub / 2 * 32..]`.
+#[inline(always)]
+pub(super) fn nibbles(b: &[u8; 128], sub: usize) -> [u8; 32] {
+    let pair: &[u8; 32] = &b.as_chunks().0[sub / 2];
+    planes::bytes(planes::words(pair).map(|w| w >> (sub % 2 * 4) & 0x0F0F_0F0F))
 }
 
 /// Eight 6-bit scales and eight 6-bit mins: the first four of each in bytes 0–3 and 4–7, the low nibbles of the others
@@ -64,9 +68,9 @@ impl Packed for Q4K {
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
-        let block: &[u8; BYTES] = block.first_chunk().expect("a whole block");
-        for (sub, q) in quants(block).as_chunks::<32>().0.iter().enumerate() {
-            planes::four::put(&mut planes[sub * planes::four::PLANES * 64..], row, q);
+        let packed = block[16..].first_chunk().expect("128 bytes of nibbles");
+        for (sub, planes) in planes.chunks_exact_mut(planes::four::PLANES * 64).enumerate() {
+            planes::four::put(planes, row, &nibbles(packed, sub));
         }
         pack_scales(block, row, scales);
     }

@@ -19,12 +19,15 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 }
 
 /// The 32 five-bit values of a block's fifth bits and nibbles.
+#[inline(always)]
 pub(super) fn quants(b: &[u8; 20]) -> [u8; 32] {
     let high = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    std::array::from_fn(|i| {
-        let nibble = if i < 16 { b[4 + i] & 15 } else { b[4 + i - 16] >> 4 };
-        nibble | ((high >> i & 1) as u8) << 4
-    })
+    let mut q = [0; 32];
+    for i in 0..16 {
+        q[i] = b[4 + i] & 15 | ((high >> i & 1) as u8) << 4;
+        q[i + 16] = b[4 + i] >> 4 | ((high >> (i + 16) & 1) as u8) << 4;
+    }
+    q
 }
 
 /// How Q5_0 stands in panels.

@@ -14,18 +14,19 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
         let (d, dmin) = (f16_at(b, 0), f16_at(b, 2));
         let (scales, mins) = q4_k::scales_and_mins(b[4..].first_chunk().expect("12 bytes of scales"));
-        for (i, (value, q)) in v.iter_mut().zip(quants(b)).enumerate() {
-            *value = d * f32::from(scales[i / 32]) * f32::from(q) - dmin * f32::from(mins[i / 32]);
+        for (sub, v) in v.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let (scale, min) = (d * f32::from(scales[sub]), dmin * f32::from(mins[sub]));
+            v.iter_mut().zip(quants(b, sub)).for_each(|(v, q)| *v = scale * f32::from(q) - min);
         }
     }
 }
 
-/// The 256 five-bit values of a block.
-pub(super) fn quants(b: &[u8; BYTES]) -> [u8; 256] {
-    std::array::from_fn(|i| {
-        let nibble = b[48 + i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
-        nibble | (b[16 + i % 32] >> (i / 32) & 1) << 4
-    })
+/// The 32 five-bit values of sub-block `sub`.
+#[inline(always)]
+fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
+    let low = planes::words(&q4_k::nibbles(b[48..].first_chunk().expect("128 bytes of nibbles"), sub));
+    let high = planes::words(b[16..].first_chunk().expect("32 bytes of fifth bits"));
+    planes::bytes(std::array::from_fn(|g| low[g] | (high[g] >> sub & 0x0101_0101) << 4))
 }
 
 /// How Q5_K stands in panels.
@@ -40,9 +41,9 @@ impl Packed for Q5K {
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
-        let block: &[u8; BYTES] = block.first_chunk().expect("a whole block");
-        for (sub, q) in quants(block).as_chunks::<32>().0.iter().enumerate() {
-            planes::five::put(&mut planes[sub * planes::five::PLANES * 64..], row, q);
+        let whole = block.first_chunk().expect("a whole block");
+        for (sub, planes) in planes.chunks_exact_mut(planes::five::PLANES * 64).enumerate() {
+            planes::five::put(planes, row, &quants(whole, sub));
         }
         q4_k::pack_scales(block, row, scales);
     }

@@ -15,20 +15,24 @@ pub(super) static TYPE: QuantType =
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
         let d = f16_at(b, 208);
-        for (i, (value, q)) in v.iter_mut().zip(quants(b)).enumerate() {
-            let scale = b[192 + i / 16] as i8;
-            *value = d * f32::from(scale) * (f32::from(q) - 32.0);
+        for (sub, v) in v.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for (i, (v, q)) in v.iter_mut().zip(quants(b, sub)).enumerate() {
+                let scale = b[192 + 2 * sub + i / 16] as i8;
+                *v = d * f32::from(scale) * (f32::from(q) - 32.0);
+            }
         }
     }
 }
 
-/// The 256 six-bit values of a block, each 32 more than what it stands for.
-pub(super) fn quants(b: &[u8; BYTES]) -> [u8; 256] {
-    std::array::from_fn(|i| {
-        let (half, quarter, at) = (i / 128, i / 32 % 4, i % 32);
-        let nibble = b[half * 64 + quarter % 2 * 32 + at] >> (quarter / 2 * 4) & 15;
-        nibble | (b[128 + half * 32 + at] >> (quarter * 2) & 3) << 4
-    })
+/// The 32 six-bit values of sub-block pair `sub`, each 32 more than what it stands for.
+#[inline(always)]
+fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
+    let (half, quarter) = (sub / 4, sub % 4);
+    let low = planes::words(&b.as_chunks().0[half * 2 + quarter % 2]);
+    let high = planes::words(&b[128..].as_chunks().0[half]);
+    planes::bytes(std::array::from_fn(|g| {
+        low[g] >> (quarter / 2 * 4) & 0x0F0F_0F0F | (high[g] >> (quarter * 2) & 0x0303_0303) << 4
+    }))
 }
 
 /// How Q6_K stands in panels.
@@ -43,9 +47,9 @@ impl Packed for Q6K {
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
-        let block: &[u8; BYTES] = block.first_chunk().expect("a whole block");
-        for (sub, q) in quants(block).as_chunks::<32>().0.iter().enumerate() {
-            planes::six::put(&mut planes[sub * planes::six::PLANES * 64..], row, q);
+        let whole = block.first_chunk().expect("a whole block");
+        for (sub, planes) in planes.chunks_exact_mut(planes::six::PLANES * 64).enumerate() {
+            planes::six::put(planes, row, &quants(whole, sub));
         }
         scales[2 * row..2 * row + 2].copy_from_slice(&block[208..]);
         for (i, scale) in block[192..208].iter().enumerate() {

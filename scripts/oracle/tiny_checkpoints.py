@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Tiny random Hugging Face checkpoints with the logits that transformers computes for them in float32.
+
+usage: tiny_checkpoints.py OUT_FOLDER        (tests/data/checkpoints in the repository)
+
+Each case becomes OUT_FOLDER/CASE/ with config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
+model.safetensors, tokens.json (48 token ids) and logits.npy (float32 [48, vocab], row i after tokens 0..=i).
+The logits are those of the *saved* files: each checkpoint is loaded again with dtype=float32, so that rounded weights are
+part of the reference while the RoPE frequencies stay float32.
+
+The same seed gives the same bytes with the versions in requirements.txt.
+"""
+
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+
+from tiny_tokenizer import BOS, EOS, VOCAB_SIZE, write_tokenizer
+
+POSITIONS = 48
+
+
+@dataclass
+class Case:
+    """One checkpoint: `config` is a transformers configuration, `dtype` that of the saved weights."""
+
+    name: str
+    seed: int
+    config: object
+    dtype: torch.dtype
+    # Configuration keys to replace in config.json: the spelling before transformers 5.
+    old_spelling: dict = field(default_factory=dict)
+    # Split the weights into files of at most this many bytes, with an index.
+    shard_bytes: int | None = None
+
+
+COMMON = dict(vocab_size=VOCAB_SIZE, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=None)
+
+# RoPE of Llama 3.1 with the original context scaled down to 64, so that of the 16 frequencies (wavelengths 6.3, 11.2,
+# 19.9, 35.3, 62.8, 112, … positions) two are kept, three are interpolated and the rest are divided by 8.
+LLAMA3_ROPE = dict(
+    rope_type="llama3",
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_position_embeddings=64,
+)
+
+
+def llama3_rope_config() -> LlamaConfig:
+    return LlamaConfig(
+        hidden_size=32, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=32, max_position_embeddings=512, rms_norm_eps=1e-5, tie_word_embeddings=True,
+        rope_parameters=dict(LLAMA3_ROPE, rope_theta=10000.0), **COMMON,
+    )  # fmt: skip
+
+
+def cases() -> list[Case]:
+    llama = LlamaConfig(
+        hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=16, max_position_embeddings=256, rms_norm_eps=1e-5, tie_word_embeddings=False,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0), **COMMON,
+    )  # fmt: skip
+    qwen2 = Qwen2Config(
+        hidden_size=32, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        max_position_embeddings=256, rms_norm_eps=1e-6, tie_word_embeddings=True, use_sliding_window=False,
+        rope_parameters=dict(rope_type="default", rope_theta=1000000.0), **COMMON,
+    )  # fmt: skip
+    qwen3 = Qwen3Config(
+        hidden_size=32, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=16, max_position_embeddings=256, rms_norm_eps=1e-6, tie_word_embeddings=True,
+        use_sliding_window=False, rope_parameters=dict(rope_type="default", rope_theta=1000000.0), **COMMON,
+    )  # fmt: skip
+    old = dict(
+        rope_parameters=None, rope_theta=10000.0, rope_scaling=LLAMA3_ROPE,
+        dtype=None, torch_dtype="bfloat16", transformers_version="4.46.0",
+    )  # fmt: skip
+    return [
+        Case("llama", 1, llama, torch.float16),
+        Case("llama3-rope", 2, llama3_rope_config(), torch.bfloat16),
+        # The same weights as above, in two files.
+        Case("llama3-rope-old", 2, llama3_rope_config(), torch.bfloat16, old_spelling=old, shard_bytes=40_000),
+        Case("qwen2", 3, qwen2, torch.float32),
+        Case("qwen3", 4, qwen3, torch.float32),
+    ]
+
+
+def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
+    """Weights such that every part counts: logits of standard deviation about 1.5, attention neither uniform nor one-hot."""
+    for name, p in model.named_parameters():
+        with torch.no_grad():
+            if "norm" in name:
+                p.uniform_(0.5, 1.5, generator=rng)
+            elif name.endswith("bias"):
+                p.normal_(0.0, 0.5, generator=rng)
+            elif name.endswith(("q_proj.weight", "k_proj.weight")):
+                p.normal_(0.0, 1.0 / math.sqrt(p.shape[1]), generator=rng)
+            elif "embed_tokens" in name or "lm_head" in name:
+                p.normal_(0.0, 1.5 / math.sqrt(p.shape[1]), generator=rng)
+            else:
+                p.normal_(0.0, 1.0 / math.sqrt(p.shape[1]), generator=rng)
+
+
+def respell(path: Path, changes: dict) -> None:
+    """Replace keys of a config.json; None removes one."""
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in config.items() if k not in changes or v is not None}, indent=2) + "\n")
+
+
+def logits(folder: Path, tokens: list[int]) -> np.ndarray:
+    """Logits [len(tokens), vocab] of a saved checkpoint, all arithmetic in float32."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(torch.tensor([tokens])).logits[0].numpy()
+
+
+def build(case: Case, out: Path) -> np.ndarray:
+    folder = out / case.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.safetensors*"):
+        stale.unlink()
+    rng = torch.Generator().manual_seed(case.seed)
+    model = AutoModelForCausalLM.from_config(case.config, dtype=torch.float32)
+    randomize(model, rng)
+    tokens = torch.randint(0, VOCAB_SIZE, (POSITIONS,), generator=rng).tolist()
+
+    shards = {} if case.shard_bytes is None else {"max_shard_size": case.shard_bytes}
+    model.to(case.dtype).save_pretrained(folder, **shards)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)
+    write_tokenizer(folder)
+    if case.old_spelling:
+        respell(folder / "config.json", case.old_spelling)
+    (folder / "tokens.json").write_text(json.dumps(tokens) + "\n")
+    result = logits(folder, tokens)
+    np.save(folder / "logits.npy", result)
+    return result
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    results = {}
+    for case in cases():
+        r = results[case.name] = build(case, out)
+        files = sorted((out / case.name).glob("*.safetensors"))
+        dtypes = {str(t.dtype) for f in files for t in load_file(f).values()}
+        size = sum(f.stat().st_size for f in files)
+        print(f"{case.name}: logits std {r.std():.2f} max {abs(r).max():.2f}, {dtypes}, {len(files)} file(s), {size} bytes")
+    assert np.array_equal(results["llama3-rope"], results["llama3-rope-old"])
+
+
+if __name__ == "__main__":
+    main()
