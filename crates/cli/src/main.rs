@@ -1,1 +1,48 @@
-fn main() {}
+//! `edgeling`: small language models from source to production, in one binary.
+
+mod chat;
+mod commands;
+mod context;
+mod facts;
+mod generation;
+mod input;
+mod interrupt;
+mod prompt;
+mod session;
+mod settings;
+mod threads;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::Command;
+use crate::context::{Context, Global};
+
+/// Small language models, from source to production, in one binary.
+#[derive(Parser)]
+#[command(name = "edgeling", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "\
+Examples:
+  edgeling run smollm2 \"Why is the sky blue?\"
+  edgeling pull smollm2 && edgeling list
+  edgeling bench smollm2
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 a gate refused, 130 stopped with Ctrl-C.
+EDGELING_CPU=scalar|avx2|avx512 picks the instructions to run with, in place of the best that there are.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context::new(cli.global);
+    match interrupt::install().and_then(|()| cli.command.run(&context)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ui::error::report(&error),
+    }
+}

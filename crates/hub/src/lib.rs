@@ -1,1 +1,23 @@
-//! 
+//! Where models come from and where they are kept: names, transports and the local store.
+//!
+//! [`locate`] is what every command calls with its MODEL argument; [`pull`] and [`Store`] serve the commands that
+//! manage the store. See [`Reference`] for what MODEL may be.
+
+mod alias;
+mod error;
+mod locate;
+mod name;
+mod near;
+mod progress;
+mod pull;
+pub mod store;
+mod time;
+pub mod transport;
+
+pub use alias::{Alias, AliasSource, aliases};
+pub use error::{HubError, Result};
+pub use locate::{Location, Missing, locate};
+pub use name::{Reference, Scheme, StoreName};
+pub use progress::{NoProgress, Progress};
+pub use pull::{Pulled, pull};
+pub use store::{Digest, Entry, Layer, Model, Removed, Store, Weights, default_home};

@@ -1,0 +1,135 @@
+//! `bench`: speed, and how much of what the machine allows it is.
+
+use anyhow::Result;
+use kernels::backend::KvType;
+use kernels::roof::{Roof, measure};
+use kernels::simd::Tier;
+use pipeline::bench::{BenchOptions, BenchRow, bench};
+use serde_json::json;
+
+use crate::context::{Context, MODEL_HELP};
+use crate::ui::table::{Align, Table};
+
+/// Positions computed at once in the prompt test, as `run` does.
+const CHUNK: usize = 512;
+
+/// Measure speed, beside the most that this machine allows
+///
+/// Tests are named as llama-bench does: pp512 computes a prompt of 512 tokens, tg128 generates 128. The roof of a test is
+/// the rate at which the machine would read the weights, or multiply with them, without ever waiting; it counts the bytes
+/// that the file has.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  edgeling bench smollm2
+  edgeling bench model.gguf --prompt 128 --generate 32 --batch 4 --threads 2 --json
+  edgeling bench --roof")]
+pub struct Args {
+    #[arg(help = MODEL_HELP, required_unless_present = "roof", conflicts_with = "roof")]
+    model: Option<String>,
+    /// Measure the machine alone: read bandwidth, int8 and f32 peaks
+    #[arg(long, conflicts_with_all = ["prompt", "generate", "batch", "repeat"])]
+    roof: bool,
+    /// Tokens of the prompt; 0 leaves the test out
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    prompt: u32,
+    /// Tokens to generate; 0 leaves the test out
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    generate: u32,
+    /// Sequences side by side
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Measured runs of each test
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<()> {
+    match &args.model {
+        Some(model) => bench_model(model, &args, context),
+        None => roofs(context),
+    }
+}
+
+fn bench_model(model: &str, args: &Args, context: &Context) -> Result<()> {
+    let mut loaded = context.load(model, KvType::default())?;
+    let roof = measure(Tier::detect()?, &[context.threads])?;
+    let options = BenchOptions {
+        prompt: args.prompt as usize,
+        generate: args.generate as usize,
+        batch: args.batch as usize,
+        repeat: args.repeat as usize,
+        chunk: CHUNK,
+    };
+    let mut bar = context.ui.count("measuring", "runs");
+    let mut progress = |test: &str, done: usize, all: usize| {
+        bar.set(done as u64, Some(all as u64));
+        bar.message(test.to_owned());
+    };
+    let rows = bench(&mut *loaded.program, &loaded.cost, &roof[0], &options, &mut progress)?;
+    drop(bar);
+    match context.ui.json {
+        true => context.ui.print_json(&rows),
+        false => Ok(context.ui.print(&table(&rows).render(context.ui.out))?),
+    }
+}
+
+fn table(rows: &[BenchRow]) -> Table {
+    let mut table = Table::new(&[
+        ("test", Align::Left),
+        ("threads", Align::Right),
+        ("batch", Align::Right),
+        ("tokens/s", Align::Right),
+        ("min", Align::Right),
+        ("max", Align::Right),
+        ("roof", Align::Right),
+        ("share", Align::Right),
+    ]);
+    for row in rows {
+        table.row([
+            row.test.clone(),
+            row.threads.to_string(),
+            row.batch.to_string(),
+            format!("{:.1}", row.tps_median),
+            format!("{:.1}", row.tps_min),
+            format!("{:.1}", row.tps_max),
+            format!("{:.1}", row.roof),
+            format!("{:.1} %", row.share * 100.0),
+        ]);
+    }
+    table
+}
+
+/// The roofs for one thread and for all.
+fn roofs(context: &Context) -> Result<()> {
+    let tier = Tier::detect()?;
+    let threads: &[usize] = if context.threads > 1 { &[1, context.threads] } else { &[1] };
+    let roofs = measure(tier, threads)?;
+    if context.ui.json {
+        let rows = roofs.iter().map(|roof| roof_json(tier, roof)).collect::<Vec<_>>();
+        return context.ui.print_json(&rows);
+    }
+    let mut table = Table::new(&[
+        ("threads", Align::Right),
+        ("read GB/s", Align::Right),
+        ("int8 Gop/s", Align::Right),
+        ("f32 Gflop/s", Align::Right),
+    ]);
+    for roof in &roofs {
+        let giga = |value: f64| format!("{:.1}", value / 1e9);
+        table.row([roof.threads.to_string(), giga(roof.read), giga(roof.int8), giga(roof.f32)]);
+    }
+    context.ui.print(&table.render(context.ui.out))?;
+    context.ui.note(&format!("instructions: {}; a multiply-add is two operations", tier.name()));
+    Ok(())
+}
+
+fn roof_json(tier: Tier, roof: &Roof) -> serde_json::Value {
+    json!({
+        "threads": roof.threads,
+        "tier": tier.name(),
+        "read_bytes_per_s": roof.read,
+        "int8_ops_per_s": roof.int8,
+        "f32_ops_per_s": roof.f32,
+    })
+}

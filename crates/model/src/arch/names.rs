@@ -1,0 +1,41 @@
+//! Tensor names: the canonical ones, which are GGUF's, and those of Hugging Face checkpoints.
+
+/// The plain decoder's tensors, `(canonical, Hugging Face)`, without `.weight`; `{}` stands for the layer.
+pub const COMMON: &[(&str, &str)] = &[
+    ("token_embd", "model.embed_tokens"),
+    ("blk.{}.attn_norm", "model.layers.{}.input_layernorm"),
+    ("blk.{}.attn_q", "model.layers.{}.self_attn.q_proj"),
+    ("blk.{}.attn_k", "model.layers.{}.self_attn.k_proj"),
+    ("blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"),
+    ("blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"),
+    ("blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm"),
+    ("blk.{}.ffn_gate", "model.layers.{}.mlp.gate_proj"),
+    ("blk.{}.ffn_up", "model.layers.{}.mlp.up_proj"),
+    ("blk.{}.ffn_down", "model.layers.{}.mlp.down_proj"),
+    ("output_norm", "model.norm"),
+    ("output", "lm_head"),
+];
+
+/// RMS norms of each head's queries and keys.
+pub const QK_NORM: &[(&str, &str)] = &[
+    ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"),
+    ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"),
+];
+
+type Pair = (&'static str, &'static str);
+
+/// Rewrites `name` from one pattern of a pair to the other: `direction` orders a pair as (from, to).
+pub fn translate(name: &str, pairs: impl Iterator<Item = Pair>, direction: fn(Pair) -> Pair) -> Option<String> {
+    let (stem, ending) = name.rsplit_once('.').filter(|(_, ending)| ["weight", "bias"].contains(ending))?;
+    let target = |pair| {
+        let (from, to) = direction(pair);
+        let Some((before, after)) = from.split_once("{}") else {
+            return (stem == from).then(|| to.to_owned());
+        };
+        let layer = stem.strip_prefix(before)?.strip_suffix(after)?;
+        let is_number = !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| to.replace("{}", layer))
+    };
+    let mut pairs = pairs;
+    pairs.find_map(target).map(|stem| format!("{stem}.{ending}"))
+}

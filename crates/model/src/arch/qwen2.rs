@@ -1,0 +1,28 @@
+//! Qwen2 and Qwen2.5: queries, keys and values have biases.
+
+use formats::gguf::Metadata;
+use formats::hf::HfConfig;
+use kernels::plan::RopeStyle;
+
+use super::{Architecture, Biases, DecoderConfig, Presence, from_gguf, from_hf};
+use crate::ModelError;
+
+pub static ARCHITECTURE: Architecture = Architecture {
+    name: "qwen2",
+    hf_model_type: "qwen2",
+    hf_class: "Qwen2ForCausalLM",
+    from_gguf: gguf,
+    from_hf: hf,
+    extra_tensors: &[],
+};
+
+const BIASES: Biases = Biases { qkv: Presence::Required, ..Biases::NONE };
+
+fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
+    let config = from_gguf::common(metadata, ARCHITECTURE.name, RopeStyle::Half)?;
+    Ok(DecoderConfig { biases: BIASES, ..config })
+}
+
+fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+    Ok(DecoderConfig { biases: BIASES, ..from_hf::common(config)? })
+}

@@ -1,0 +1,249 @@
+//! Tokenizers from the metadata of a GGUF file.
+
+use super::added::{AddedToken, Matcher};
+use super::bpe::{Bpe, Rule, Seeds, ranks_of_scores};
+use super::error::TokenizerError;
+use super::fallback::Fallback;
+use super::normalize::{Normalizer, unmark_spaces};
+use super::pairs::PairsBuilder;
+use super::pretokenize::{self, PRE_TOKENIZERS, PreTokenizer, Segmentation};
+use super::special::SpecialTokens;
+use super::stream::LeadingSpace;
+use super::table::NO_ID;
+use super::unigram::Unigram;
+use super::vocabulary::{TokenKind, Vocabulary};
+use super::{Model, PrefixSpace, Tokenizer, byte_level};
+
+/// The keys `tokenizer.ggml.*`, by their names there. What is absent follows from the model.
+#[derive(Debug, Clone, Default)]
+pub struct GgufVocabulary<'a> {
+    /// `gpt2`, `llama` or `t5`.
+    pub model: &'a str,
+    /// Name of the pre-tokenizer; for `gpt2` only.
+    pub pre: Option<&'a str>,
+    /// In UTF-8, as far as files keep to it.
+    pub tokens: Vec<&'a [u8]>,
+    /// As long as `tokens`, or empty.
+    pub token_type: Vec<i32>,
+    /// As long as `tokens`, or empty for `gpt2`.
+    pub scores: Vec<f32>,
+    /// `left right`; for `gpt2` only.
+    pub merges: Vec<&'a [u8]>,
+    pub bos_token_id: Option<u32>,
+    pub eos_token_id: Option<u32>,
+    pub eot_token_id: Option<u32>,
+    pub unknown_token_id: Option<u32>,
+    pub add_bos_token: Option<bool>,
+    pub add_eos_token: Option<bool>,
+    pub add_space_prefix: Option<bool>,
+    pub remove_extra_whitespaces: Option<bool>,
+    /// Whether `precompiled_charsmap` is there and not empty.
+    pub has_charsmap: bool,
+}
+
+/// What follows from the model where the file does not say.
+struct Defaults {
+    bos: Option<u32>,
+    eos: Option<u32>,
+    unknown: Option<u32>,
+    add_bos: bool,
+    add_eos: bool,
+    space_prefix: bool,
+}
+
+impl Tokenizer {
+    /// Builds the tokenizer that a GGUF file's metadata describes.
+    ///
+    /// # Errors
+    /// When the metadata contradicts itself or names a model or pre-tokenizer that is not supported.
+    pub fn from_gguf(source: &GgufVocabulary) -> Result<Self, TokenizerError> {
+        check_lengths(source)?;
+        match source.model {
+            "gpt2" => byte_pairs(source),
+            "llama" => sentencepiece(source, false),
+            "t5" => sentencepiece(source, true),
+            other => Err(TokenizerError::Unsupported {
+                place: "tokenizer.ggml.model",
+                part: other.to_owned(),
+                expected: "gpt2, llama or t5".to_owned(),
+            }),
+        }
+    }
+}
+
+fn check_lengths(source: &GgufVocabulary) -> Result<(), TokenizerError> {
+    let lengths = [
+        ("token_type", source.token_type.len(), true),
+        ("scores", source.scores.len(), !matches!(source.model, "llama" | "t5")),
+    ];
+    for (key, found, optional) in lengths {
+        if found != source.tokens.len() && !(optional && found == 0) {
+            let expected = format!("{} values, one for each token", source.tokens.len());
+            return Err(TokenizerError::invalid(format!("tokenizer.ggml.{key}"), expected, found.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// `token_type` 1 to 6. Others count as text.
+fn kind_of(source: &GgufVocabulary, id: usize) -> TokenKind {
+    match source.token_type.get(id) {
+        Some(2) => TokenKind::Unknown,
+        Some(3) => TokenKind::Control,
+        Some(4) => TokenKind::UserDefined,
+        Some(5) => TokenKind::Unused,
+        Some(6) => TokenKind::Byte,
+        _ => TokenKind::Normal,
+    }
+}
+
+/// Byte-level BPE. Merges whose halves or whole are no tokens cannot apply and are left out.
+fn byte_pairs(source: &GgufVocabulary) -> Result<Tokenizer, TokenizerError> {
+    let pre_name = source.pre.unwrap_or_default();
+    let row: &PreTokenizer = pretokenize::by_gguf_name(pre_name).ok_or_else(|| TokenizerError::Unsupported {
+        place: "tokenizer.ggml.pre",
+        part: pre_name.to_owned(),
+        expected: PRE_TOKENIZERS.iter().flat_map(|row| row.gguf).copied().collect::<Vec<_>>().join(", "),
+    })?;
+    let mut vocabulary = empty_vocabulary(source);
+    let mut buffer = Vec::new();
+    for (id, token) in source.tokens.iter().enumerate() {
+        let kind = kind_of(source, id);
+        buffer.clear();
+        // Only text is written in the byte alphabet.
+        let is_text = kind == TokenKind::Normal && byte_level::decode(token, &mut buffer);
+        if !is_text {
+            buffer.extend_from_slice(token);
+        }
+        vocabulary.push(&buffer, kind, is_text || kind == TokenKind::UserDefined)?;
+    }
+
+    let mut pairs = PairsBuilder::new(&vocabulary, source.merges.len());
+    for (rank, merge) in (0..).zip(&source.merges) {
+        buffer.clear();
+        let middle = merge.iter().position(|&byte| byte == b' ').and_then(|space| {
+            let middle = byte_level::decode(&merge[..space], &mut buffer).then_some(buffer.len())?;
+            byte_level::decode(&merge[space + 1..], &mut buffer).then_some(middle)
+        });
+        if let Some(middle) = middle {
+            pairs.push(rank, &buffer, middle);
+        }
+    }
+    let pairs = pairs.finish();
+    let byte_ids = std::array::from_fn(|byte| vocabulary.get(&[byte as u8]).unwrap_or(NO_ID));
+    let fallback = Fallback { bytes: None, unknown: None, fuse_unknown: false };
+    let seeds = Seeds::Bytes(Box::new(byte_ids));
+    let model = Model::Bpe(Bpe::new(Rule::Pairs(pairs), seeds, fallback, row.ignore_merges, vocabulary.len()));
+    let normalizer = Normalizer { nfc: row.nfc, ..Normalizer::default() };
+    let defaults =
+        Defaults { bos: None, eos: None, unknown: None, add_bos: row.add_bos, add_eos: false, space_prefix: false };
+    Ok(assemble(source, vocabulary, model, Segmentation::Scan(row), normalizer, &defaults))
+}
+
+/// SentencePiece: BPE by scores, or unigram.
+fn sentencepiece(source: &GgufVocabulary, is_unigram: bool) -> Result<Tokenizer, TokenizerError> {
+    if source.has_charsmap {
+        return Err(TokenizerError::Unsupported {
+            place: "tokenizer.ggml.precompiled_charsmap",
+            part: "a table of replaced characters".to_owned(),
+            expected: "none".to_owned(),
+        });
+    }
+    let mut vocabulary = empty_vocabulary(source);
+    let mut byte_tokens = Box::new([NO_ID; 256]);
+    let mut buffer = Vec::new();
+    for (id, token) in (0..).zip(&source.tokens) {
+        let mut kind = kind_of(source, id as usize);
+        let byte = if kind == TokenKind::Byte { byte_level::parse_byte_token(token) } else { None };
+        match byte {
+            Some(byte) => {
+                byte_tokens[usize::from(byte)] = id;
+                vocabulary.push(&[byte], kind, false)?;
+            }
+            None => {
+                if kind == TokenKind::Byte {
+                    kind = TokenKind::Unused;
+                }
+                let is_text = matches!(kind, TokenKind::Normal | TokenKind::Unused);
+                buffer.clear();
+                unmark_spaces(token, &mut buffer);
+                vocabulary.push(&buffer, kind, is_text)?;
+            }
+        }
+    }
+    let defaults = if is_unigram {
+        Defaults { bos: None, eos: Some(1), unknown: Some(2), add_bos: false, add_eos: true, space_prefix: true }
+    } else {
+        Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), add_bos: true, add_eos: false, space_prefix: true }
+    };
+    let unknown = source.unknown_token_id.or(defaults.unknown).filter(|&id| (id as usize) < vocabulary.len());
+    let bytes = byte_tokens.iter().any(|&id| id != NO_ID).then_some(byte_tokens);
+    let fallback = Fallback { bytes, unknown, fuse_unknown: true };
+    let segmentation = if is_unigram { Segmentation::Whole } else { Segmentation::without_effect(&vocabulary) };
+    let model = if is_unigram {
+        let scores = source.scores.iter().map(|&score| f64::from(score)).collect();
+        Model::Unigram(Unigram::new(&vocabulary, scores, fallback))
+    } else {
+        let rule = Rule::Scores(ranks_of_scores(&source.scores));
+        Model::Bpe(Bpe::new(rule, Seeds::Characters, fallback, false, vocabulary.len()))
+    };
+    let normalizer = Normalizer {
+        unmark_spaces: true,
+        collapse_spaces: is_unigram && source.remove_extra_whitespaces == Some(true),
+        prepend_space: source.add_space_prefix.unwrap_or(defaults.space_prefix),
+        nfc: false,
+    };
+    Ok(assemble(source, vocabulary, model, segmentation, normalizer, &defaults))
+}
+
+fn empty_vocabulary(source: &GgufVocabulary) -> Vocabulary {
+    Vocabulary::with_capacity(source.tokens.len(), source.tokens.iter().map(|token| token.len()).sum())
+}
+
+fn assemble(
+    source: &GgufVocabulary,
+    mut vocabulary: Vocabulary,
+    model: Model,
+    segmentation: Segmentation,
+    normalizer: Normalizer,
+    defaults: &Defaults,
+) -> Tokenizer {
+    let is_added = |id: u32| {
+        matches!(kind_of(source, id as usize), TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown)
+    };
+    // No text holds a token that is not UTF-8.
+    let named: Vec<(&str, u32)> = (0..)
+        .zip(&source.tokens)
+        .filter(|&(id, _)| is_added(id))
+        .filter_map(|(id, token)| Some((std::str::from_utf8(token).ok()?, id)))
+        .collect();
+    let added = named.iter().map(|&(text, id)| AddedToken {
+        id,
+        content: text.to_owned(),
+        control: kind_of(source, id as usize) != TokenKind::UserDefined,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+    });
+    let added = Matcher::new(added.collect());
+    let bos = source.bos_token_id.or(defaults.bos);
+    let eos = source.eos_token_id.or(defaults.eos);
+    let special = SpecialTokens::new(&mut vocabulary, bos, eos, source.eot_token_id, named.iter().copied());
+    let frame_of = |adds: bool, id: Option<u32>| if adds { Vec::from_iter(id) } else { Vec::new() };
+    let frame = (
+        frame_of(source.add_bos_token.unwrap_or(defaults.add_bos), special.bos),
+        frame_of(source.add_eos_token.unwrap_or(defaults.add_eos), special.eos),
+    );
+    Tokenizer {
+        vocabulary,
+        added,
+        added_normalized: Matcher::new(Vec::new()),
+        normalizer,
+        prefix_space: PrefixSpace::Never,
+        segmentation,
+        model,
+        frame,
+        leading_space: if normalizer.prepend_space { LeadingSpace::StripOne } else { LeadingSpace::Keep },
+        special,
+    }
+}

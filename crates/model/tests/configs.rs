@@ -1,0 +1,217 @@
+//! Settings of published models, in every spelling, and settings that must be refused.
+
+use std::path::Path;
+
+use formats::Checkpoint;
+use formats::hf::HfConfig;
+use kernels::plan::RopeStyle;
+use model::arch::{ARCHITECTURES, Biases, DecoderConfig, Presence, RopeScaling, RopeSettings};
+use serde_json::{Value, json};
+
+fn read(config: &Value) -> DecoderConfig {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let config = HfConfig::open(&path).unwrap();
+    let row = ARCHITECTURES.iter().find(|a| a.hf_model_type == config.model_type().unwrap()).unwrap();
+    (row.from_hf)(&config).unwrap()
+}
+
+fn half(dim: usize, theta: f64, scaling: RopeScaling) -> RopeSettings {
+    let divisors = Presence::Absent;
+    RopeSettings { style: RopeStyle::Half, dim, theta, scaling, divisors, attention_factor: 1.0 }
+}
+
+#[test]
+fn smollm2_135m() {
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 1,
+        "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 576, "intermediate_size": 1536, "is_llama_config": true,
+        "max_position_embeddings": 8192, "mlp_bias": false, "model_type": "llama", "num_attention_heads": 9,
+        "num_hidden_layers": 30, "num_key_value_heads": 3, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+        "rope_interleaved": false, "rope_scaling": null, "rope_theta": 100000, "tie_word_embeddings": true,
+        "torch_dtype": "bfloat16", "use_cache": true, "vocab_size": 49152
+    });
+    let expected = DecoderConfig {
+        hidden: 576,
+        layers: 30,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        intermediate: 1536,
+        vocab: 49152,
+        context: 8192,
+        norm_eps: 1e-5,
+        attention_scale: 0.125,
+        rope: half(64, 100_000.0, RopeScaling::None),
+        tied: true,
+        biases: Biases::NONE,
+        qk_norm: false,
+    };
+    assert_eq!(read(&config), expected);
+}
+
+#[test]
+fn llama_3_2_1b_in_both_spellings() {
+    let scaling = json!({
+        "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
+        "rope_type": "llama3"
+    });
+    let mut old = json!({
+        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "head_dim": 64, "hidden_act": "silu",
+        "hidden_size": 2048, "intermediate_size": 8192, "max_position_embeddings": 131072, "mlp_bias": false,
+        "model_type": "llama", "num_attention_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-05, "rope_scaling": scaling, "rope_theta": 500000.0, "tie_word_embeddings": true,
+        "vocab_size": 128256
+    });
+    let read_old = read(&old);
+    let factors =
+        RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
+    assert_eq!(read_old.rope, half(64, 500_000.0, factors));
+    assert_eq!((read_old.heads, read_old.kv_heads, read_old.context), (32, 8, 131_072));
+
+    let mut parameters = scaling;
+    parameters["rope_theta"] = json!(500000.0);
+    let keys = old.as_object_mut().unwrap();
+    keys.remove("rope_scaling");
+    keys.remove("rope_theta");
+    keys.insert("rope_parameters".into(), parameters);
+    assert_eq!(read(&old), read_old);
+}
+
+#[test]
+fn qwen2_5_0_5b_has_a_window_that_is_off() {
+    let config = read(&json!({
+        "architectures": ["Qwen2ForCausalLM"], "hidden_act": "silu", "hidden_size": 896, "intermediate_size": 4864,
+        "max_position_embeddings": 32768, "max_window_layers": 21, "model_type": "qwen2", "num_attention_heads": 14,
+        "num_hidden_layers": 24, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
+        "sliding_window": 16384, "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
+    }));
+    assert_eq!(config.biases, Biases { qkv: Presence::Required, ..Biases::NONE });
+    assert_eq!((config.head_dim, config.tied, config.norm_eps), (64, true, 1e-6));
+}
+
+#[test]
+fn qwen3_0_6b_has_heads_wider_than_its_share_of_the_hidden_size() {
+    let config = read(&json!({
+        "architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "head_dim": 128, "hidden_act": "silu",
+        "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 40960, "max_window_layers": 28,
+        "model_type": "qwen3", "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1000000, "sliding_window": null,
+        "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
+    }));
+    assert_eq!((config.head_dim, config.qk_norm, config.biases), (128, true, Biases::NONE));
+    assert_eq!(config.attention_scale, (1.0 / 128f64.sqrt()) as f32);
+}
+
+#[test]
+fn linear_scaling_divides_frequencies() {
+    let plain = half(64, 10_000.0, RopeScaling::None).inv_freq();
+    let scaled = half(64, 10_000.0, RopeScaling::Linear { factor: 4.0 }).inv_freq();
+    assert_eq!(plain.len(), 32);
+    assert_eq!(plain[0], 1.0);
+    assert!(plain.iter().zip(scaled).all(|(p, s)| s == p / 4.0));
+}
+
+/// The `llama` case with keys of its `config.json` replaced; null removes one.
+fn load_changed(changes: &Value) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints/llama");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(source.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let mut config: Value = serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    match model::build_plan(&Checkpoint::open(folder.path()).unwrap()) {
+        Ok(_) => "loaded".to_owned(),
+        Err(error) => error.to_string().replace(&folder.path().display().to_string(), "DIR"),
+    }
+}
+
+#[test]
+fn the_embedding_can_be_tied_although_there_is_an_output_matrix() {
+    assert_eq!(load_changed(&json!({"tie_word_embeddings": true})), "loaded");
+}
+
+#[test]
+fn what_the_decoder_lacks_is_refused_with_its_place() {
+    let cases = [
+        (json!({}), "loaded"),
+        (json!({"model_type": "gpt2"}), "DIR: architecture gpt2 is not supported; supported are llama, qwen2, qwen3"),
+        (
+            json!({"architectures": ["LlamaForSequenceClassification"]}),
+            "DIR: architecture LlamaForSequenceClassification is not supported; supported are LlamaForCausalLM, \
+             Qwen2ForCausalLM, Qwen3ForCausalLM",
+        ),
+        (json!({"hidden_act": "gelu"}), "DIR/config.json: hidden_act is gelu; supported is silu"),
+        (
+            json!({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}),
+            "DIR/config.json: rope_type is yarn; supported is default, linear or llama3",
+        ),
+        (
+            json!({"rope_parameters": {"rope_type": "linear"}}),
+            "DIR/config.json: expected factor for RoPE scaling of type linear, found none",
+        ),
+        (
+            json!({"rope_parameters": {"rope_type": "linear", "factor": 0}}),
+            "DIR: expected a positive RoPE scaling factor, found 0",
+        ),
+        (json!({"partial_rotary_factor": 0.5}), "DIR/config.json: partial_rotary_factor is 0.5; supported is 1"),
+        (
+            json!({"sliding_window": 128}),
+            "DIR/config.json: sliding_window is 128; supported is attention to the whole context",
+        ),
+        (
+            json!({"layer_types": ["full_attention", "sliding_attention"]}),
+            "DIR/config.json: layer_types is sliding_attention; supported is full_attention",
+        ),
+        (
+            json!({"quantization_config": {"quant_method": "gptq", "bits": 4}}),
+            "DIR/config.json: quantization_config is \"gptq\"; supported is weights that are not quantized, in F32, F16 \
+             or BF16",
+        ),
+        (json!({"num_local_experts": 8}), "DIR/config.json: num_local_experts is 8; supported is 0"),
+        (json!({"num_hidden_layers": 0}), "DIR: expected a layer count from 1 to 2147483647, found 0"),
+        (
+            json!({"num_attention_heads": 0, "head_dim": null}),
+            "DIR: expected a head count from 1 to 2147483647, found 0",
+        ),
+        (
+            json!({"num_key_value_heads": 3}),
+            "DIR: expected a head count that is a multiple of the 3 key and value heads, found 4",
+        ),
+        (
+            json!({"num_attention_heads": 2000000000, "num_key_value_heads": 1, "head_dim": 2000000000}),
+            "DIR: expected heads of at most 2147483647 values together, found 2000000000 of 2000000000",
+        ),
+        (json!({"rms_norm_eps": -1.0}), "DIR: expected a positive norm epsilon, found -1"),
+    ];
+    for (changes, expected) in cases {
+        assert_eq!(load_changed(&changes), expected, "{changes}");
+    }
+}
+
+#[test]
+fn tensors_must_fit_the_settings() {
+    let cases = [
+        (
+            json!({"hidden_size": 96}),
+            "DIR: tensor model.embed_tokens.weight: expected shape [264, 96], found shape [264, 64]",
+        ),
+        (json!({"num_hidden_layers": 3}), "no tensor model.layers.2.input_layernorm.weight"),
+        (json!({"attention_bias": true}), "no tensor model.layers.0.self_attn.q_proj.bias"),
+        (
+            json!({"num_hidden_layers": 1}),
+            "expected no such tensor in a model of architecture llama, found one of shape",
+        ),
+        (
+            json!({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}),
+            "no tensor model.layers.0.self_attn.q_norm.weight",
+        ),
+    ];
+    for (changes, expected) in cases {
+        let found = load_changed(&changes);
+        assert!(found.contains(expected), "{changes}: {found}");
+    }
+}

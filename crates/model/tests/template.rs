@@ -1,0 +1,98 @@
+//! Prompts equal those of Jinja2 as transformers sets it up, made by `scripts/oracle/chat_templates.py`.
+
+mod support;
+
+use std::fs;
+
+use model::template::{ChatInput, ChatTemplate, TemplateError};
+use serde_json::{Value, json};
+
+/// Renders the kept conversations and compares with `expected.json`, where null says that rendering fails.
+fn check(name: &str, source: &str) {
+    let read = |file: &str| -> Value {
+        serde_json::from_str(&fs::read_to_string(support::data("template").join(file)).unwrap()).unwrap()
+    };
+    let (cases, expected) = (read("cases.json"), read("expected.json"));
+    let template = ChatTemplate::new(name, source).unwrap();
+    let (cases, expected) = (cases.as_array().unwrap(), expected[name].as_array().unwrap());
+    assert_eq!(cases.len(), expected.len());
+    for (case, expected) in cases.iter().zip(expected) {
+        let rendered = template.render(&input(case));
+        let case = &case["name"];
+        match (rendered, expected.as_str()) {
+            (Ok(rendered), Some(expected)) => assert_eq!(rendered, expected, "{name}: {case}"),
+            (Err(_), None) => {}
+            (rendered, expected) => panic!("{name}: {case}: expected {expected:?}, rendered {rendered:?}"),
+        }
+    }
+}
+
+fn input(case: &Value) -> ChatInput<'_> {
+    ChatInput {
+        messages: &case["messages"],
+        tools: case.get("tools"),
+        add_generation_prompt: case["add_generation_prompt"] == true,
+        bos_token: case["bos_token"].as_str(),
+        eos_token: case["eos_token"].as_str(),
+        extra: case["extra"].as_object(),
+        now: case["now"].as_i64().unwrap_or(0),
+    }
+}
+
+#[test]
+fn features() {
+    check("features", &fs::read_to_string(support::data("template/features.jinja")).unwrap());
+}
+
+#[test]
+fn smollm2() {
+    let files = formats::TokenizerFiles::open(&support::smollm2()).unwrap();
+    check("smollm2", files.chat_templates().unwrap().default_template().unwrap());
+}
+
+#[test]
+fn qwen3_llama3_gemma3() {
+    for name in ["qwen3", "llama3", "gemma3"] {
+        let config = fs::read_to_string(support::npm_tokenizer(name).join("tokenizer_config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        check(name, config["chat_template"].as_str().unwrap());
+    }
+}
+
+fn render(source: &str) -> Result<String, TemplateError> {
+    ChatTemplate::new("test", source)?.render(&input(&json!({"messages": [{"role": "user", "content": "x"}]})))
+}
+
+#[test]
+fn errors_name_the_template_and_the_line() {
+    let error = render("a\nb\n{{ messages.x.y }}").unwrap_err().to_string();
+    assert!(error.starts_with("chat template test, line 3: "), "{error}");
+    let error = render("a\n{% if %}").unwrap_err().to_string();
+    assert!(error.starts_with("chat template test, line 2: "), "{error}");
+    let error = render("{{ strftime_now('%Q') }}").unwrap_err().to_string();
+    assert!(error.contains("directive %Q is not known"), "{error}");
+}
+
+#[test]
+fn refusals_keep_their_words() {
+    let refused = render("{{ raise_exception('Only one message, please.') }}").unwrap_err();
+    assert!(
+        matches!(&refused, TemplateError::Refused { message, .. } if message == "Only one message, please."),
+        "{refused}"
+    );
+}
+
+#[test]
+fn steps_and_output_are_bounded() {
+    let endless = render("{% for a in range(9999) %}{% for b in range(9999) %}{% set c = b %}{% endfor %}{% endfor %}");
+    assert!(matches!(endless, Err(TemplateError::TooManySteps { .. })), "{endless:?}");
+    let long = render("{% for a in range(999) %}{{ 'x' * 1000000 }}{% endfor %}");
+    assert!(matches!(long, Err(TemplateError::TooLong { .. })), "{long:?}");
+}
+
+#[test]
+fn a_failure_of_the_engine_is_an_error() {
+    // This slice is out of bounds in minijinja 3.0.5.
+    let reversed = render("{{ ''[::-1] }}");
+    assert!(matches!(reversed.as_deref(), Ok("") | Err(TemplateError::Failed { .. })), "{reversed:?}");
+}

@@ -1,0 +1,34 @@
+//! The pages of a few sequences that are laid out once and used again and again.
+
+use std::ops::Range;
+
+use kernels::backend::{BackendError, Program};
+
+/// Page tables of `sequences` sequences of up to `positions` positions, none shared: the first has pages 0, 1, ….
+pub struct Cache {
+    pages: Vec<u32>,
+    per_sequence: usize,
+}
+
+impl Cache {
+    /// # Errors
+    /// Too little memory for the pages.
+    pub fn new(program: &mut dyn Program, sequences: usize, positions: usize) -> Result<Self, BackendError> {
+        let per_sequence = positions.div_ceil(program.page_positions());
+        let pages = per_sequence.saturating_mul(sequences);
+        let too_many = BackendError::Memory { what: "the KV cache", bytes: pages.saturating_mul(program.page_bytes()) };
+        let Ok(ids) = u32::try_from(pages) else { return Err(too_many) };
+        program.reserve(pages)?;
+        Ok(Self { pages: (0..ids).collect(), per_sequence })
+    }
+
+    pub fn pages(&self, sequence: usize) -> &[u32] {
+        &self.pages[sequence * self.per_sequence..][..self.per_sequence]
+    }
+}
+
+/// Cuts `positions` into pieces of at most `chunk`.
+pub fn chunks(positions: Range<usize>, chunk: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = positions.end;
+    positions.step_by(chunk.max(1)).map(move |start| start..end.min(start + chunk.max(1)))
+}

@@ -1,0 +1,205 @@
+//! Perplexity of a text, and the divergence from a base model, scored as llama-perplexity does.
+//!
+//! The text is cut into windows of `context` tokens that follow one another; a rest is left out. Each window is a sequence
+//! of its own, its first token replaced by BOS where the vocabulary adds one. In its second half, positions `context / 2`
+//! to `context - 2`, each position's prediction of the next token is scored: so every scored token has at least half a
+//! window before it.
+
+use std::time::Instant;
+
+use kernels::backend::{BackendError, Logits, Program, Span, run};
+use serde::Serialize;
+
+use crate::cache::{Cache, chunks};
+use crate::scores::{Score, score};
+
+/// With fewer tokens in a window, its half would hold no prediction worth the name.
+const MIN_CONTEXT: usize = 8;
+/// Values of one batch's logits, 64 MiB: enough positions at once to compute at full speed, whatever the vocabulary.
+const LOGITS_AT_ONCE: usize = 16 << 20;
+
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluateOptions {
+    /// Tokens of a window; at least 8.
+    pub context: usize,
+    /// Replaces the first token of each window.
+    pub bos: Option<u32>,
+    /// Threads that score logits; at least 1.
+    pub threads: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    #[error("the text has {tokens} tokens, at least one window of {context} was expected")]
+    ShortText { tokens: usize, context: usize },
+    #[error("a window of {0} tokens was asked for, at least {MIN_CONTEXT} were expected")]
+    ShortContext(usize),
+    #[error("the model has a vocabulary of {model} tokens, its base of {base}; equal ones were expected")]
+    Vocabulary { model: usize, base: usize },
+    #[error("token {token} at position {position} is outside the vocabulary of {vocab}")]
+    UnknownToken { token: u32, position: usize, vocab: usize },
+    #[error("the logits after position {position} of the text are not numbers")]
+    NotANumber { position: usize },
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// How far an evaluation is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Windows done, and all.
+    pub windows: (usize, usize),
+    /// Over the windows done.
+    pub perplexity: f64,
+}
+
+/// The divergences are absent without a base model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Exponential of the mean negative log-likelihood per scored token.
+    pub perplexity: f64,
+    /// Standard error of the perplexity.
+    pub perplexity_error: f64,
+    /// Scored tokens.
+    pub tokens: usize,
+    /// Mean Kullback-Leibler divergence from the base model per scored position, in nats.
+    pub kl_mean: Option<f64>,
+    /// 99th percentile of the divergence.
+    pub kl_p99: Option<f64>,
+    pub kl_max: Option<f64>,
+    /// Share of the positions where both models find the same token most likely.
+    pub top1_agreement: Option<f64>,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Evaluates `program` on `tokens`, against `base` where there is one.
+///
+/// # Errors
+/// A text shorter than a window, vocabularies that differ, tokens outside them, logits that are not numbers, or the
+/// backend's.
+pub fn evaluate(
+    program: &mut dyn Program,
+    mut base: Option<&mut dyn Program>,
+    tokens: &[u32],
+    options: &EvaluateOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Evaluation, EvaluateError> {
+    let start = Instant::now();
+    let vocab = program.vocab();
+    check(vocab, base.as_deref().map(Program::vocab), tokens, options)?;
+    let cache = Cache::new(program, 1, options.context)?;
+    let base_cache = base.as_deref_mut().map(|base| Cache::new(base, 1, options.context)).transpose()?;
+
+    let (first, last) = (options.context / 2, options.context - 1);
+    let windows = tokens.chunks_exact(options.context);
+    let count = windows.len();
+    let mut scores = Vec::with_capacity(count * (last - first));
+    for (done, window) in windows.enumerate() {
+        let mut inputs = window.to_vec();
+        if let Some(bos) = options.bos {
+            inputs[0] = bos;
+        }
+        let mut compute = |positions: std::ops::Range<usize>, logits: Logits| {
+            let span =
+                |cache| Span { tokens: &inputs[positions.clone()], position: positions.start, pages: cache, logits };
+            let own = run(program, &[span(cache.pages(0))])?.logits;
+            let other = match (base.as_deref_mut(), &base_cache) {
+                (Some(base), Some(cache)) => Some(run(base, &[span(cache.pages(0))])?.logits),
+                _ => None,
+            };
+            Ok::<_, EvaluateError>((own, other))
+        };
+        compute(0..first, Logits::None)?;
+        for positions in chunks(first..last, LOGITS_AT_ONCE / vocab.max(1)) {
+            let (own, other) = compute(positions.clone(), Logits::All)?;
+            let following = &window[positions.start + 1..positions.end + 1];
+            let new = score_rows(&own, other.as_deref(), following, options.threads);
+            if let Some(row) = new.iter().position(|s| s.nll.is_nan() || s.divergence.is_some_and(|d| d.kl.is_nan())) {
+                return Err(EvaluateError::NotANumber { position: done * options.context + positions.start + row });
+            }
+            scores.extend(new);
+        }
+        progress(Progress { windows: (done + 1, count), perplexity: perplexity(&scores).0 });
+    }
+    Ok(summary(&scores, start.elapsed().as_secs_f64()))
+}
+
+fn check(
+    vocab: usize,
+    base_vocab: Option<usize>,
+    tokens: &[u32],
+    options: &EvaluateOptions,
+) -> Result<(), EvaluateError> {
+    let context = options.context;
+    if context < MIN_CONTEXT {
+        return Err(EvaluateError::ShortContext(context));
+    }
+    if tokens.len() < context {
+        return Err(EvaluateError::ShortText { tokens: tokens.len(), context });
+    }
+    if let Some(base) = base_vocab.filter(|base| *base != vocab) {
+        return Err(EvaluateError::Vocabulary { model: vocab, base });
+    }
+    match tokens.iter().position(|t| *t as usize >= vocab) {
+        Some(position) => Err(EvaluateError::UnknownToken { token: tokens[position], position, vocab }),
+        None => Ok(()),
+    }
+}
+
+/// Scores logits `[tokens, vocab]` on several threads; each row's score is computed by one of them alone.
+fn score_rows(logits: &[f32], base: Option<&[f32]>, tokens: &[u32], threads: usize) -> Vec<Score> {
+    let vocab = logits.len() / tokens.len();
+    let per_thread = tokens.len().div_ceil(threads.max(1));
+    let mut scores = vec![Score::default(); tokens.len()];
+    std::thread::scope(|scope| {
+        for (part, out) in scores.chunks_mut(per_thread).enumerate() {
+            scope.spawn(move || {
+                for (i, out) in out.iter_mut().enumerate() {
+                    let row = part * per_thread + i;
+                    let range = row * vocab..(row + 1) * vocab;
+                    *out = score(&logits[range.clone()], base.map(|b| &b[range]), tokens[row]);
+                }
+            });
+        }
+    });
+    scores
+}
+
+/// The perplexity and its standard error.
+fn perplexity(scores: &[Score]) -> (f64, f64) {
+    let n = scores.len() as f64;
+    let mean = scores.iter().map(|s| s.nll).sum::<f64>() / n;
+    let variance = scores.iter().map(|s| s.nll * s.nll).sum::<f64>() / n - mean * mean;
+    let perplexity = mean.exp();
+    (perplexity, perplexity * (variance.max(0.0) / (n - 1.0)).sqrt())
+}
+
+fn summary(scores: &[Score], seconds: f64) -> Evaluation {
+    let (perplexity, perplexity_error) = perplexity(scores);
+    let divergences: Vec<_> = scores.iter().filter_map(|s| s.divergence).collect();
+    let n = divergences.len() as f64;
+    let mut kl: Vec<f64> = divergences.iter().map(|d| d.kl).collect();
+    kl.sort_unstable_by(f64::total_cmp);
+    let some = |value: f64| (!divergences.is_empty()).then_some(value);
+    Evaluation {
+        perplexity,
+        perplexity_error,
+        tokens: scores.len(),
+        kl_mean: some(kl.iter().sum::<f64>() / n),
+        kl_p99: percentile(&kl, 0.99),
+        kl_max: kl.last().copied(),
+        top1_agreement: some(divergences.iter().filter(|d| d.same_top).count() as f64 / n),
+        seconds,
+    }
+}
+
+/// The value at a share of the sorted values, interpolated between neighbours; `None` of none.
+fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+    let at = share * sorted.len().checked_sub(1)? as f64;
+    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    Some(low + (high - low) * at.fract())
+}
+
+#[cfg(test)]
+mod tests;
