@@ -1,0 +1,65 @@
+//! The real SmolLM2-135M-Instruct, pulled once into a cache: its perplexity beside llama-perplexity's, and an answer.
+//!
+//! `EDGELING_TEST_CACHE` names the cache; it is `target/test-cache` of the workspace where that is not set.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn cache() -> PathBuf {
+    std::env::var_os("EDGELING_TEST_CACHE").map_or_else(|| workspace().join("target/test-cache"), PathBuf::from)
+}
+
+fn stdout(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed with {}:\n{stderr}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn edgeling(args: &[&str]) -> String {
+    stdout(Command::new(env!("CARGO_BIN_EXE_edgeling")).args(args).arg("--home").arg(cache()))
+}
+
+/// The text that the reference perplexities were measured on.
+fn english() -> PathBuf {
+    let path = cache().join("english.txt");
+    if !path.exists() {
+        std::fs::create_dir_all(cache()).unwrap();
+        let made = cache().join(format!("english-{}.txt", std::process::id()));
+        stdout(Command::new("python3").arg(workspace().join("scripts/oracle/english_text.py")).arg(&made));
+        std::fs::rename(&made, &path).unwrap();
+    }
+    path
+}
+
+#[test]
+fn the_perplexity_is_that_of_llama_perplexity() {
+    let reference = std::fs::read(workspace().join("tests/data/llama_cpp/perplexity.json")).unwrap();
+    let reference: Value = serde_json::from_slice(&reference).unwrap();
+    let expected = &reference["results"]["published-q4_1"];
+    edgeling(&["pull", "smollm2"]);
+    let text = english();
+    let found: Value =
+        serde_json::from_str(&edgeling(&["eval", "smollm2", "--text", text.to_str().unwrap(), "--json"])).unwrap();
+    assert_eq!(found["tokens"], expected["scored_tokens"]);
+    let ratio = found["perplexity"].as_f64().unwrap() / expected["perplexity"].as_f64().unwrap();
+    assert!((ratio - 1.0).abs() < 0.005, "expected {expected}, found {found}");
+}
+
+#[test]
+fn a_question_gets_a_sensible_answer_and_gets_it_again() {
+    let answer = || {
+        let args = ["run", "smollm2", "Why is the sky blue?", "--temperature", "0", "--max-tokens", "24", "--json"];
+        let answer: Value = serde_json::from_str(&edgeling(&args)).unwrap();
+        answer["text"].as_str().unwrap().to_owned()
+    };
+    let text = answer();
+    assert!(text.contains("Rayleigh"), "{text}");
+    assert_eq!(answer(), text);
+}
