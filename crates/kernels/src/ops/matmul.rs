@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use super::quantize::QuantizedRows;
 use crate::quant::panel::{BLOCK, Element, Packed, plane_bytes};
+use crate::quant::planes::Planes;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Bytes that a lone token's matmul fetches ahead in each panel.
@@ -139,13 +140,13 @@ impl<P: Packed> Int<'_, P> {
                     }
                 }
                 for j in 0..4 {
-                    let at = block * P::PLANES * 64;
+                    let at = block * P::Planes::COUNT * 64;
                     let mut w = [(S::splat_b(0), S::splat_b(0)); R];
                     for r in 0..R {
                         if T == 1 {
-                            S::prefetch(planes[r].wrapping_add(at + PREFETCH + j * P::PLANES * 16));
+                            S::prefetch(planes[r].wrapping_add(at + PREFETCH + j * P::Planes::COUNT * 16));
                         }
-                        w[r] = P::quants::<S>(planes[r].add(at), j);
+                        w[r] = P::Planes::get::<S>(planes[r].add(at), j);
                     }
                     for t in 0..T {
                         let four = S::broadcast4(x[t].q.add(block * BLOCK + 4 * j));
@@ -194,7 +195,7 @@ impl<P: Packed> Int<'_, P> {
 #[inline(always)]
 unsafe fn dot<S: Simd, P: Packed>(acc: S::I, w: S::B, x: S::I) -> S::I {
     // SAFETY: as `Simd`.
-    unsafe { if P::WIDE { S::dot_wide(acc, w, x) } else { S::dot(acc, w, x) } }
+    unsafe { if P::Planes::WIDE { S::dot_wide(acc, w, x) } else { S::dot(acc, w, x) } }
 }
 
 struct Float<E>(FloatMatMul, PhantomData<E>);

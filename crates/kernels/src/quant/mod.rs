@@ -4,7 +4,7 @@ mod bf16;
 mod f16;
 mod f32;
 pub mod panel;
-mod planes;
+pub mod planes;
 mod q4_0;
 mod q4_1;
 mod q4_k;

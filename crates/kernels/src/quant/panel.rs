@@ -5,6 +5,7 @@
 //! nibbles, number j, has columns `4j + i` in the low and `16 + 4j + i` in the high half of its bytes.
 //! A float panel holds, for each column, the sixteen rows' values side by side.
 
+use super::planes::Planes;
 use crate::ops::matmul::{FloatMatMul, IntMatMul};
 use crate::simd::{LANES, Simd, Tier};
 
@@ -41,22 +42,21 @@ impl std::fmt::Debug for RunLayout {
 ///
 /// The value of a row is `scale * (q - bias) + min`.
 pub trait Packed: 'static {
+    /// Where a sub-block's values stand.
+    type Planes: Planes;
+
     /// Bytes of a block in the file.
     const FILE_BYTES: usize;
     /// Sub-blocks of 32 values in a block.
     const SUBS: usize;
-    /// Bit planes of a sub-block, 64 bytes each.
-    const PLANES: usize;
     /// Bytes of the scales of a block of 16 rows.
     const SCALE_BYTES: usize;
-    /// Whether q takes all eight bits.
-    const WIDE: bool = false;
     /// Whether there is a min.
     const MIN: bool = false;
     /// Whether each 16 values have a scale of their own.
     const HALVES: bool = false;
 
-    /// Writes row `row` of a block: `planes` is `[SUBS][PLANES][64]`, zero before the first row; `scales` is
+    /// Writes row `row` of a block: `planes` is `[SUBS][Planes::COUNT][64]`, zero before the first row; `scales` is
     /// `SCALE_BYTES` long.
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]);
 
@@ -64,13 +64,11 @@ pub trait Packed: 'static {
     ///
     /// # Safety
     /// As [`Simd`].
-    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I;
-
-    /// Columns `4j..4j + 4` and `16 + 4j..20 + 4j` of a sub-block, j in 0..4.
-    ///
-    /// # Safety
-    /// As [`Simd`]; `planes` has `PLANES * 64` bytes.
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B);
+    #[inline(always)]
+    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
+        // SAFETY: no pointer is read.
+        unsafe { S::splat_i(0) }
+    }
 
     /// The scales of half `half` (0 unless HALVES) of sub-block `sub`.
     ///
@@ -90,7 +88,7 @@ pub trait Packed: 'static {
 
 /// Bytes of the planes of a whole panel; the scales follow.
 pub(crate) const fn plane_bytes<P: Packed>(cols: usize) -> usize {
-    cols / BLOCK * P::PLANES * 64
+    cols / BLOCK * P::Planes::COUNT * 64
 }
 
 /// The run layout of a quantized type.
@@ -110,7 +108,7 @@ pub(super) const fn quantized<P: Packed>() -> RunLayout {
 
 fn pack_quantized<P: Packed>(rows: &[u8], cols: usize, panel: &mut [u8]) {
     let blocks = cols / (BLOCK * P::SUBS);
-    let block_planes = P::SUBS * P::PLANES * 64;
+    let block_planes = P::SUBS * P::Planes::COUNT * 64;
     panel.fill(0);
     let (planes, scales) = panel.split_at_mut(plane_bytes::<P>(cols));
     for (row, blocks_of_row) in rows.chunks_exact(blocks * P::FILE_BYTES).enumerate() {

@@ -1,9 +1,23 @@
 //! Bit planes of the run layout: nibbles, and above them one, two or four more bits.
 //!
-//! `put` writes the 32 values of a row into a sub-block's planes, `get` reads columns `4j..4j + 4` and
-//! `16 + 4j..20 + 4j` of all sixteen rows. Planes are zero before the first `put`.
-
 use crate::simd::Simd;
+
+/// Where the 32 values of a sub-block stand, for sixteen rows.
+pub trait Planes: 'static {
+    /// Planes of 64 bytes.
+    const COUNT: usize;
+    /// Whether a value takes all eight bits.
+    const WIDE: bool = false;
+
+    /// Writes the values of row `row`; `planes` is `[COUNT][64]`, zero before the first row.
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]);
+
+    /// Columns `4j..4j + 4` and `16 + 4j..20 + 4j` of all rows, j in 0..4.
+    ///
+    /// # Safety
+    /// As [`Simd`]; `planes` has `COUNT * 64` bytes.
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B);
+}
 
 /// 32 bytes as words of four, so that shifts work on four at a time.
 #[inline(always)]
@@ -22,13 +36,13 @@ pub(super) fn bytes(words: [u32; 8]) -> [u8; 32] {
 }
 
 /// The low nibbles: four planes.
-pub(super) mod four {
-    use super::*;
+pub struct Four;
 
-    pub const PLANES: usize = 4;
+impl Planes for Four {
+    const COUNT: usize = 4;
 
     #[inline(always)]
-    pub fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
         let w = words(q);
         for j in 0..4 {
             let nibbles = w[j] & 0x0F0F_0F0F | (w[j + 4] & 0x0F0F_0F0F) << 4;
@@ -36,16 +50,8 @@ pub(super) mod four {
         }
     }
 
-    /// Writes bytes that already pair columns i and 16 + i.
     #[inline(always)]
-    pub fn put_nibbles(planes: &mut [u8], row: usize, nibbles: &[u8; 16]) {
-        for (j, four) in nibbles.as_chunks::<4>().0.iter().enumerate() {
-            planes[j * 64 + row * 4..][..4].copy_from_slice(four);
-        }
-    }
-
-    #[inline(always)]
-    pub unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 256 bytes and j < 4.
         unsafe {
             let both = S::load_b(planes.add(j * 64));
@@ -55,24 +61,32 @@ pub(super) mod four {
     }
 }
 
-/// Nibbles and a plane of fifth bits: bit g belongs to columns `4g..4g + 4`.
-pub(super) mod five {
-    use super::*;
+/// Writes into [`Four`] bytes that already pair columns i and 16 + i.
+#[inline(always)]
+pub(super) fn put_nibbles(planes: &mut [u8], row: usize, nibbles: &[u8; 16]) {
+    for (j, four) in nibbles.as_chunks::<4>().0.iter().enumerate() {
+        planes[j * 64 + row * 4..][..4].copy_from_slice(four);
+    }
+}
 
-    pub const PLANES: usize = 5;
+/// Nibbles and a plane of fifth bits: bit g belongs to columns `4g..4g + 4`.
+pub struct Five;
+
+impl Planes for Five {
+    const COUNT: usize = 5;
 
     #[inline(always)]
-    pub fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
-        four::put(planes, row, q);
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+        Four::put(planes, row, q);
         let high = words(q).iter().enumerate().fold(0, |high, (g, w)| high | (w >> 4 & 0x0101_0101) << g);
         planes[256 + row * 4..][..4].copy_from_slice(&high.to_le_bytes());
     }
 
     #[inline(always)]
-    pub unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 320 bytes and j < 4.
         unsafe {
-            let (low, high) = four::get::<S>(planes, j);
+            let (low, high) = Four::get::<S>(planes, j);
             let bits = S::load_b(planes.add(256));
             let (first, second) = match j {
                 0 => (S::shl_b::<4>(bits), bits),
@@ -87,14 +101,14 @@ pub(super) mod five {
 }
 
 /// Nibbles and two planes of bit pairs, for columns 0–15 and 16–31: pair j belongs to columns `4j..4j + 4` of them.
-pub(super) mod six {
-    use super::*;
+pub struct Six;
 
-    pub const PLANES: usize = 6;
+impl Planes for Six {
+    const COUNT: usize = 6;
 
     #[inline(always)]
-    pub fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
-        four::put(planes, row, q);
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+        Four::put(planes, row, q);
         for (half, four) in words(q).as_chunks::<4>().0.iter().enumerate() {
             let high = four.iter().enumerate().fold(0, |high, (j, w)| high | (w >> 4 & 0x0303_0303) << (2 * j));
             planes[256 + half * 64 + row * 4..][..4].copy_from_slice(&high.to_le_bytes());
@@ -102,10 +116,10 @@ pub(super) mod six {
     }
 
     #[inline(always)]
-    pub unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 384 bytes and j < 4.
         unsafe {
-            let (low, high) = four::get::<S>(planes, j);
+            let (low, high) = Four::get::<S>(planes, j);
             let (first, second) = (S::load_b(planes.add(256)), S::load_b(planes.add(320)));
             let (first, second) = match j {
                 0 => (S::shl_b::<4>(first), S::shl_b::<4>(second)),
@@ -120,20 +134,21 @@ pub(super) mod six {
 }
 
 /// Whole bytes: plane g has columns `4g..4g + 4`.
-pub(super) mod eight {
-    use super::*;
+pub struct Eight;
 
-    pub const PLANES: usize = 8;
+impl Planes for Eight {
+    const COUNT: usize = 8;
+    const WIDE: bool = true;
 
     #[inline(always)]
-    pub fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
         for (g, four) in q.as_chunks::<4>().0.iter().enumerate() {
             planes[g * 64 + row * 4..][..4].copy_from_slice(four);
         }
     }
 
     #[inline(always)]
-    pub unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 512 bytes and j < 4.
         unsafe { (S::load_b(planes.add(j * 64)), S::load_b(planes.add((j + 4) * 64))) }
     }

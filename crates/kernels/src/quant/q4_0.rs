@@ -23,14 +23,15 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 struct Q40;
 
 impl Packed for Q40 {
+    type Planes = planes::Four;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 1;
-    const PLANES: usize = planes::four::PLANES;
     const SCALE_BYTES: usize = 32;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
-        planes::four::put_nibbles(planes, row, block[2..].first_chunk().expect("16 bytes of nibbles"));
+        planes::put_nibbles(planes, row, block[2..].first_chunk().expect("16 bytes of nibbles"));
         scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
     }
 
@@ -38,12 +39,6 @@ impl Packed for Q40 {
     unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
         // SAFETY: no pointer is read.
         unsafe { S::shl_i::<3>(negative_sum) }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::four::get::<S>(planes, j) }
     }
 
     #[inline(always)]

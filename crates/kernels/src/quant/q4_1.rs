@@ -23,29 +23,18 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 struct Q41;
 
 impl Packed for Q41 {
+    type Planes = planes::Four;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 1;
-    const PLANES: usize = planes::four::PLANES;
     const SCALE_BYTES: usize = 64;
     const MIN: bool = true;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
-        planes::four::put_nibbles(planes, row, block[4..].first_chunk().expect("16 bytes of nibbles"));
+        planes::put_nibbles(planes, row, block[4..].first_chunk().expect("16 bytes of nibbles"));
         scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
         scales[32 + 2 * row..34 + 2 * row].copy_from_slice(&block[2..4]);
-    }
-
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::splat_i(0) }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::four::get::<S>(planes, j) }
     }
 
     #[inline(always)]

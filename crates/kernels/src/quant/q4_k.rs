@@ -3,6 +3,7 @@
 //! the first in the low nibbles.
 
 use super::panel::{self, Packed};
+use super::planes::Planes;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -60,31 +61,20 @@ pub(super) fn pack_scales(block: &[u8], row: usize, out: &mut [u8]) {
 struct Q4K;
 
 impl Packed for Q4K {
+    type Planes = planes::Four;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 8;
-    const PLANES: usize = planes::four::PLANES;
     const SCALE_BYTES: usize = 320;
     const MIN: bool = true;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
         let packed = block[16..].first_chunk().expect("128 bytes of nibbles");
-        for (sub, planes) in planes.chunks_exact_mut(planes::four::PLANES * 64).enumerate() {
-            planes::four::put(planes, row, &nibbles(packed, sub));
+        for (sub, planes) in planes.chunks_exact_mut(Self::Planes::COUNT * 64).enumerate() {
+            Self::Planes::put(planes, row, &nibbles(packed, sub));
         }
         pack_scales(block, row, scales);
-    }
-
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::splat_i(0) }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::four::get::<S>(planes, j) }
     }
 
     #[inline(always)]

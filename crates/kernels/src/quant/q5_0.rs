@@ -1,6 +1,7 @@
 //! Q5_0: 32 values, `d * (q - 16)`. Block: f16 `d`, 32 fifth bits (bit i belongs to value i), then nibbles as in Q4_0.
 
 use super::panel::{self, Packed};
+use super::planes::Planes;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -34,14 +35,15 @@ pub(super) fn quants(b: &[u8; 20]) -> [u8; 32] {
 struct Q50;
 
 impl Packed for Q50 {
+    type Planes = planes::Five;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 1;
-    const PLANES: usize = planes::five::PLANES;
     const SCALE_BYTES: usize = 32;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
-        planes::five::put(planes, row, &quants(block[2..].first_chunk().expect("20 bytes follow")));
+        Self::Planes::put(planes, row, &quants(block[2..].first_chunk().expect("20 bytes follow")));
         scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
     }
 
@@ -49,12 +51,6 @@ impl Packed for Q50 {
     unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
         // SAFETY: no pointer is read.
         unsafe { S::shl_i::<4>(negative_sum) }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::five::get::<S>(planes, j) }
     }
 
     #[inline(always)]

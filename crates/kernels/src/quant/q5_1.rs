@@ -1,6 +1,7 @@
 //! Q5_1: 32 values, `d * q + m`. Block: f16 `d`, f16 `m`, then fifth bits and nibbles as in Q5_0.
 
 use super::panel::{self, Packed};
+use super::planes::Planes;
 use super::{QuantType, f16_at, planes, q5_0};
 use crate::simd::Simd;
 
@@ -22,29 +23,18 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 struct Q51;
 
 impl Packed for Q51 {
+    type Planes = planes::Five;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 1;
-    const PLANES: usize = planes::five::PLANES;
     const SCALE_BYTES: usize = 64;
     const MIN: bool = true;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
-        planes::five::put(planes, row, &q5_0::quants(block[4..].first_chunk().expect("20 bytes follow")));
+        Self::Planes::put(planes, row, &q5_0::quants(block[4..].first_chunk().expect("20 bytes follow")));
         scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
         scales[32 + 2 * row..34 + 2 * row].copy_from_slice(&block[2..4]);
-    }
-
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::splat_i(0) }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::five::get::<S>(planes, j) }
     }
 
     #[inline(always)]

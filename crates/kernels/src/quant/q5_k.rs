@@ -2,6 +2,7 @@
 //! (bit s of byte i belongs to value i of sub-block s), 128 bytes of nibbles.
 
 use super::panel::{self, Packed};
+use super::planes::Planes;
 use super::{QuantType, f16_at, planes, q4_k};
 use crate::simd::Simd;
 
@@ -33,31 +34,20 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
 struct Q5K;
 
 impl Packed for Q5K {
+    type Planes = planes::Five;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 8;
-    const PLANES: usize = planes::five::PLANES;
     const SCALE_BYTES: usize = 320;
     const MIN: bool = true;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
         let whole = block.first_chunk().expect("a whole block");
-        for (sub, planes) in planes.chunks_exact_mut(planes::five::PLANES * 64).enumerate() {
-            planes::five::put(planes, row, &quants(whole, sub));
+        for (sub, planes) in planes.chunks_exact_mut(Self::Planes::COUNT * 64).enumerate() {
+            Self::Planes::put(planes, row, &quants(whole, sub));
         }
         q4_k::pack_scales(block, row, scales);
-    }
-
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::splat_i(0) }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::five::get::<S>(planes, j) }
     }
 
     #[inline(always)]

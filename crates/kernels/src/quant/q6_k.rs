@@ -4,6 +4,7 @@
 //! and its pairs at bit `2c` of byte i.
 
 use super::panel::{self, Packed};
+use super::planes::Planes;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -39,17 +40,18 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
 struct Q6K;
 
 impl Packed for Q6K {
+    type Planes = planes::Six;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 8;
-    const PLANES: usize = planes::six::PLANES;
     const SCALE_BYTES: usize = 288;
     const HALVES: bool = true;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
         let whole = block.first_chunk().expect("a whole block");
-        for (sub, planes) in planes.chunks_exact_mut(planes::six::PLANES * 64).enumerate() {
-            planes::six::put(planes, row, &quants(whole, sub));
+        for (sub, planes) in planes.chunks_exact_mut(Self::Planes::COUNT * 64).enumerate() {
+            Self::Planes::put(planes, row, &quants(whole, sub));
         }
         scales[2 * row..2 * row + 2].copy_from_slice(&block[208..]);
         for (i, scale) in block[192..208].iter().enumerate() {
@@ -61,12 +63,6 @@ impl Packed for Q6K {
     unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
         // SAFETY: no pointer is read.
         unsafe { S::shl_i::<5>(negative_sum) }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::six::get::<S>(planes, j) }
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Q8_0: 32 values, `d * q`. Block: f16 `d`, 32 signed bytes.
 
 use super::panel::{self, Packed};
+use super::planes::Planes;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -22,16 +23,16 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 struct Q80;
 
 impl Packed for Q80 {
+    type Planes = planes::Eight;
+
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 1;
-    const PLANES: usize = planes::eight::PLANES;
     const SCALE_BYTES: usize = 32;
-    const WIDE: bool = true;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
         let unsigned: [u8; 32] = std::array::from_fn(|i| block[2 + i] ^ 0x80);
-        planes::eight::put(planes, row, &unsigned);
+        Self::Planes::put(planes, row, &unsigned);
         scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
     }
 
@@ -39,12 +40,6 @@ impl Packed for Q80 {
     unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
         // SAFETY: no pointer is read.
         unsafe { if S::WIDE_BIAS == 0 { S::splat_i(0) } else { S::shl_i::<7>(negative_sum) } }
-    }
-
-    #[inline(always)]
-    unsafe fn quants<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
-        // SAFETY: the caller's promise.
-        unsafe { planes::eight::get::<S>(planes, j) }
     }
 
     #[inline(always)]
