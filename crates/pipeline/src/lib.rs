@@ -1,1 +1,3 @@
-//! 
+//! Making smaller models: quantizing.
+
+pub mod quantize;
