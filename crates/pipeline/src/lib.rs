@@ -1,11 +1,12 @@
-//! Measuring models: perplexity and divergence, logits, throughput.
+//! Measuring models and making smaller ones: perplexity and divergence, logits, throughput, quantizing.
 //!
-//! Everything here runs on a backend's program alone, one sequence of pages at a time; no engine is needed.
+//! What measures runs on a backend's program alone, one sequence of pages at a time; no engine is needed.
 
 pub mod bench;
 mod cache;
 pub mod evaluate;
 pub mod logits;
+pub mod quantize;
 mod scores;
 #[cfg(test)]
 mod testing;
