@@ -10,6 +10,7 @@ use anyhow::Result;
 use formats::{Checkpoint, Config, Format, RawType, TensorInfo};
 use kernels::backend::KvType;
 use model::arch::{Architecture, DecoderConfig};
+use pipeline::card::Card;
 use serde::Serialize;
 
 pub use tokenizer::TokenizerFacts;
@@ -38,6 +39,8 @@ pub struct Facts {
     /// Whether there is a chat template.
     pub template: bool,
     pub licence: Option<String>,
+    /// What was measured of the file when it was made.
+    pub evaluation: Option<Card>,
 }
 
 #[derive(Debug, Serialize)]
@@ -159,6 +162,10 @@ impl Facts {
             tokenizer: TokenizerFacts::of(checkpoint)?,
             template: checkpoint.chat_templates()?.default_template().is_some(),
             licence,
+            evaluation: match checkpoint.config() {
+                Config::Gguf(metadata) => Card::read(metadata)?,
+                Config::HuggingFace(_) => None,
+            },
         })
     }
 }

@@ -3,6 +3,7 @@
 mod chat;
 mod commands;
 mod context;
+mod evaluation;
 mod facts;
 mod generation;
 mod input;

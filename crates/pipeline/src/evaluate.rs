@@ -5,6 +5,7 @@
 //! to `context - 2`, each position's prediction of the next token is scored: so every scored token has at least half a
 //! window before it.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use kernels::backend::{BackendError, Logits, Program, Span, run};
@@ -40,6 +41,8 @@ pub enum EvaluateError {
     UnknownToken { token: u32, position: usize, vocab: usize },
     #[error("the logits after position {position} of the text are not numbers")]
     NotANumber { position: usize },
+    #[error("interrupted")]
+    Interrupted,
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
@@ -73,7 +76,7 @@ pub struct Evaluation {
     pub seconds: f64,
 }
 
-/// Evaluates `program` on `tokens`, against `base` where there is one.
+/// Evaluates `program` on `tokens`, against `base` where there is one. `progress` may break off the work.
 ///
 /// # Errors
 /// A text shorter than a window, vocabularies that differ, tokens outside them, logits that are not numbers, or the
@@ -83,7 +86,7 @@ pub fn evaluate(
     mut base: Option<&mut dyn Program>,
     tokens: &[u32],
     options: &EvaluateOptions,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Evaluation, EvaluateError> {
     let start = Instant::now();
     let vocab = program.vocab();
@@ -120,7 +123,9 @@ pub fn evaluate(
             }
             scores.extend(new);
         }
-        progress(Progress { windows: (done + 1, count), perplexity: perplexity(&scores).0 });
+        if progress(Progress { windows: (done + 1, count), perplexity: perplexity(&scores).0 }).is_break() {
+            return Err(EvaluateError::Interrupted);
+        }
     }
     Ok(summary(&scores, start.elapsed().as_secs_f64()))
 }

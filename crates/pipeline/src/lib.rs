@@ -4,7 +4,9 @@
 
 pub mod bench;
 mod cache;
+pub mod card;
 pub mod evaluate;
+pub mod gate;
 pub mod logits;
 pub mod quantize;
 mod scores;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use formats::Checkpoint;
+use pipeline::card::Card;
 use serde_json::json;
 
 use crate::context::{Context, MODEL_HELP};
@@ -91,7 +92,19 @@ fn rows(facts: &Facts) -> Vec<(&'static str, String)> {
         ("chat template", if facts.template { "yes" } else { "no" }.to_owned()),
         ("licence", facts.licence.clone().unwrap_or_else(|| "not stated".to_owned())),
     ]);
+    rows.extend(facts.evaluation.as_ref().map(|card| ("evaluation", evaluation(card))));
     rows
+}
+
+/// What was measured when the file was made, and on what.
+fn evaluation(card: &Card) -> String {
+    let mut out = format!("perplexity {:.4} ± {:.4}", card.perplexity, card.perplexity_error);
+    if let (Some(kl), Some(top1)) = (card.kl_mean, card.top1_agreement) {
+        let base = card.base.as_deref().unwrap_or("its source");
+        out += &format!(", KL {kl:.6} and top-1 {:.2} % against {base}", top1 * 100.0);
+    }
+    let text = card.text_sha256.get(..12).unwrap_or(&card.text_sha256);
+    out + &format!(", on {} tokens of text {text} ({})", human::grouped(card.tokens), card.tool)
 }
 
 /// Shares of the parameters by type, the largest first.

@@ -8,6 +8,7 @@ mod inspect;
 mod list;
 mod logits;
 mod pull;
+mod quantize;
 mod rm;
 mod run;
 mod show;
@@ -31,6 +32,7 @@ pub enum Command {
     Logits(logits::Args),
     Eval(eval::Args),
     Bench(bench::Args),
+    Quantize(Box<quantize::Args>),
     Completions(completions::Args),
 }
 
@@ -48,6 +50,7 @@ impl Command {
             Self::Logits(args) => logits::run(args, context),
             Self::Eval(args) => eval::run(args, context),
             Self::Bench(args) => bench::run(args, context),
+            Self::Quantize(args) => quantize::run(*args, context),
             Self::Completions(args) => completions::run(args, context),
         }
     }

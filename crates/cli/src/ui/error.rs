@@ -18,6 +18,9 @@ const FAILED: u8 = 1;
 /// The command line asks for what cannot be, as the argument parser reports it.
 const WRONG_USAGE: u8 = 2;
 
+/// A gate refused a result.
+const REFUSED: u8 = 3;
+
 /// 128 + SIGINT, as shells report it.
 pub const INTERRUPTED: u8 = 130;
 
@@ -44,6 +47,22 @@ impl fmt::Display for Usage {
 }
 
 impl std::error::Error for Usage {}
+
+/// A result that broke the bounds of its gate.
+#[derive(Debug)]
+pub struct Refused {
+    pub gate: String,
+    /// Each broken bound with what was found.
+    pub broken: Vec<String>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the gate {} refused the result, nothing is written: {}", self.gate, self.broken.join("; "))
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// An error with advice on what to do about it.
 #[derive(Debug)]
@@ -78,7 +97,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(INTERRUPTED);
     }
     print(error);
-    ExitCode::from(if error.is::<Usage>() { WRONG_USAGE } else { FAILED })
+    ExitCode::from(match () {
+        () if error.is::<Usage>() => WRONG_USAGE,
+        () if error.is::<Refused>() => REFUSED,
+        () => FAILED,
+    })
 }
 
 /// Writes `error` to standard error.

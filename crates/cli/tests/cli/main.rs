@@ -6,6 +6,7 @@ mod chat;
 #[cfg(unix)]
 mod interrupt;
 mod measure;
+mod quantize;
 mod run;
 mod store;
 mod streams;

@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use super::*;
 use crate::testing::{HashProgram, VOCAB, hashed_logits};
 
@@ -12,7 +14,7 @@ fn program(salt: u64) -> HashProgram {
 }
 
 fn evaluate_plain(tokens: &[u32], options: &EvaluateOptions) -> Result<Evaluation, EvaluateError> {
-    evaluate(&mut program(1), None, tokens, options, &mut |_| ())
+    evaluate(&mut program(1), None, tokens, options, &mut |_| ControlFlow::Continue(()))
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {
@@ -50,7 +52,8 @@ fn scores_the_second_half_of_each_window() {
 fn compares_with_the_base_at_the_same_positions() {
     let tokens = text(100);
     let mut base = program(2);
-    let found = evaluate(&mut program(1), Some(&mut base), &tokens, &OPTIONS, &mut |_| ()).unwrap();
+    let found =
+        evaluate(&mut program(1), Some(&mut base), &tokens, &OPTIONS, &mut |_| ControlFlow::Continue(())).unwrap();
     let (own, other) = (scored(&tokens, 1, Some(1)), scored(&tokens, 2, Some(1)));
     let pairs = || other.iter().zip(&own).map(|((p, _), (q, _))| (p, q));
     let mut kl: Vec<f64> = pairs().map(|(p, q)| p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum()).collect();
@@ -68,7 +71,9 @@ fn compares_with_the_base_at_the_same_positions() {
 
 #[test]
 fn a_model_does_not_diverge_from_itself() {
-    let found = evaluate(&mut program(1), Some(&mut program(1)), &text(40), &OPTIONS, &mut |_| ()).unwrap();
+    let found =
+        evaluate(&mut program(1), Some(&mut program(1)), &text(40), &OPTIONS, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
     assert_eq!((found.kl_mean, found.kl_max, found.top1_agreement), (Some(0.0), Some(0.0), Some(1.0)));
 }
 
@@ -76,7 +81,8 @@ fn a_model_does_not_diverge_from_itself() {
 fn the_number_of_threads_changes_nothing() {
     let with = |threads| {
         let options = EvaluateOptions { threads, ..OPTIONS };
-        evaluate(&mut program(1), Some(&mut program(2)), &text(60), &options, &mut |_| ()).unwrap()
+        evaluate(&mut program(1), Some(&mut program(2)), &text(60), &options, &mut |_| ControlFlow::Continue(()))
+            .unwrap()
     };
     let (one, seven) = (with(1), with(7));
     assert_eq!(one, Evaluation { seconds: one.seconds, ..seven });
@@ -85,7 +91,11 @@ fn the_number_of_threads_changes_nothing() {
 #[test]
 fn progress_counts_windows_and_ends_at_the_result() {
     let mut told = Vec::new();
-    let found = evaluate(&mut program(1), None, &text(37), &OPTIONS, &mut |p| told.push(p)).unwrap();
+    let found = evaluate(&mut program(1), None, &text(37), &OPTIONS, &mut |p| {
+        told.push(p);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     assert_eq!(told.iter().map(|p| p.windows).collect::<Vec<_>>(), [(1, 3), (2, 3), (3, 3)]);
     assert_eq!(told[2].perplexity, found.perplexity);
 }
@@ -103,7 +113,7 @@ fn what_cannot_be_scored_is_refused() {
     let mut poisoned = HashProgram { poison: Some(6), ..HashProgram::default() };
     let mut tokens = vec![2; 20];
     tokens[17] = 6;
-    let error = evaluate(&mut poisoned, None, &tokens, &OPTIONS, &mut |_| ()).unwrap_err();
+    let error = evaluate(&mut poisoned, None, &tokens, &OPTIONS, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert_eq!(error.to_string(), "the logits after position 17 of the text are not numbers");
 }
 
@@ -115,4 +125,10 @@ fn the_result_is_written_with_its_agreed_names() {
     let agreed =
         ["perplexity", "perplexity_error", "tokens", "kl_mean", "kl_p99", "kl_max", "top1_agreement", "seconds"];
     assert_eq!(names, agreed);
+}
+
+#[test]
+fn an_evaluation_can_be_broken_off() {
+    let error = evaluate(&mut program(1), None, &text(37), &OPTIONS, &mut |_| ControlFlow::Break(())).unwrap_err();
+    assert!(matches!(error, EvaluateError::Interrupted));
 }

@@ -48,7 +48,7 @@ impl QuantizeError {
             Self::Format(error) => error.hint(),
             Self::NotGguf => Some("convert it to GGUF first"),
             Self::Quantized { .. } => {
-                Some("quantize from the F16, BF16 or F32 file; or ask for requantizing, which loses quality")
+                Some("quantize from the F16, BF16 or F32 file; or give --requantize, which loses quality")
             }
             Self::Blocks { .. } => {
                 Some("a type in blocks of 32 may fit: Q8_0, Q5_1, Q5_0, Q4_1, Q4_0; F16 always does")

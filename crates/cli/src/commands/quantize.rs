@@ -1,0 +1,199 @@
+//! `quantize`: a smaller file, and proof that it is still good.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use formats::{Checkpoint, Config};
+use hub::Missing;
+use kernels::DType;
+use kernels::backend::KvType;
+use pipeline::card::Card;
+use pipeline::evaluate::Evaluation;
+use pipeline::gate::Gate;
+use pipeline::quantize::{
+    FILE_TYPES, FileType, QuantizeError, QuantizeOptions, QuantizedTensor, TypeOptions, quantize,
+};
+use regex::Regex;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::context::{Context, MODEL_HELP};
+use crate::evaluation::{self, WindowArg};
+use crate::interrupt::Watch;
+use crate::ui::error::{Hinted, Interrupted, Refused, Usage};
+use crate::ui::human;
+use crate::ui::table::fields;
+
+/// Make a smaller file of a model
+///
+/// Writes the types and the bytes that llama-quantize writes. With --text the result is compared with its source, and the
+/// figures are kept in the file, where `inspect` shows them; with --gate a result that breaks a bound is refused: nothing
+/// is written, and the status is 3.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  edgeling quantize model-f16.gguf Q4_K_M --out model-q4_k_m.gguf
+  edgeling quantize model-f16.gguf Q8_0 --out model-q8_0.gguf --text wiki.txt --gate 'kl<0.02,top1>0.97'
+  edgeling quantize model-f16.gguf Q4_0 --out model.gguf --tensor-type 'ffn_down=Q8_0' --embedding-type Q6_K
+
+Types: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K.
+Figures of a gate: kl, kl_p99, kl_max (divergence from the source, in nats), top1 (share of equal first choices), ppl.")]
+pub struct Args {
+    #[arg(value_name = "SRC", help = MODEL_HELP)]
+    source: String,
+    /// The type, or the mix of types
+    #[arg(value_name = "TYPE", value_parser = file_type)]
+    file_type: &'static FileType,
+    /// The file to write
+    #[arg(long, value_name = "F.gguf", value_hint = clap::ValueHint::FilePath)]
+    out: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+    /// One type for all tensors, no mix
+    #[arg(long)]
+    pure: bool,
+    /// The type of tensors whose names match; may be given several times, the first match counts
+    #[arg(long, value_name = "RE=TYPE", value_parser = tensor_type)]
+    tensor_type: Vec<(Regex, DType)>,
+    /// The type of the output matrix
+    #[arg(long, value_name = "TYPE", value_parser = dtype)]
+    output_type: Option<DType>,
+    /// The type of the token embeddings
+    #[arg(long, value_name = "TYPE", value_parser = dtype)]
+    embedding_type: Option<DType>,
+    /// Take a source that is quantized already; its loss stays
+    #[arg(long)]
+    requantize: bool,
+    /// Compare the result with its source on this text in UTF-8, and keep the figures in the file
+    #[arg(long, value_name = "F", value_hint = clap::ValueHint::FilePath)]
+    text: Option<PathBuf>,
+    #[command(flatten)]
+    window: WindowArg,
+    /// Bounds that the result must keep, such as 'kl<0.02,top1>0.97'
+    #[arg(long, value_name = "BOUNDS", requires = "text")]
+    gate: Option<Gate>,
+}
+
+fn file_type(name: &str) -> Result<&'static FileType, String> {
+    let found = FILE_TYPES.iter().find(|t| t.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| format!("expected one of {}", FILE_TYPES.each_ref().map(|t| t.name).join(", ")))
+}
+
+fn dtype(name: &str) -> Result<DType, String> {
+    let names = || DType::all().map(|t| t.name).collect::<Vec<_>>().join(", ");
+    DType::from_name(name).ok_or_else(|| format!("expected one of {}", names()))
+}
+
+fn tensor_type(text: &str) -> Result<(Regex, DType), String> {
+    let (pattern, name) = text.rsplit_once('=').ok_or("expected a regular expression, = and a type")?;
+    Ok((Regex::new(pattern).map_err(|error| error.to_string())?, dtype(name)?))
+}
+
+pub fn run(args: Args, context: &Context) -> Result<()> {
+    if args.out.exists() && !args.force {
+        let problem = format!("{} is there already", args.out.display());
+        return Err(Hinted::new(problem, "--force replaces it").into());
+    }
+    let path = context.locate(&args.source, Missing::Fail)?.path;
+    if same_file(&path, &args.out) {
+        return Err(Usage("--out is the source itself".to_owned()).into());
+    }
+    let source = Checkpoint::open(&path)?;
+    let text = args.text.as_deref().map(evaluation::read_text).transpose()?;
+    let options = QuantizeOptions {
+        types: TypeOptions {
+            file_type: args.file_type,
+            pure: args.pure,
+            output: args.output_type,
+            embedding: args.embedding_type,
+            tensors: args.tensor_type.clone(),
+        },
+        requantize: args.requantize,
+        threads: context.threads,
+    };
+    let Some(text) = text else {
+        let tensors = make(context, &source, &args.out, &options)?;
+        return say(context, &args, &tensors, None);
+    };
+    // Until it has been measured, the result has a name that goes with it.
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let work = tempfile::Builder::new().prefix(".edgeling-").tempdir_in(folder);
+    let work = work.with_context(|| format!("cannot write to {}", folder.display()))?;
+    let unproven = work.path().join("unproven.gguf");
+    let tensors = make(context, &source, &unproven, &options)?;
+    let found = evaluation::of_path(context, &unproven, Some(&path), &text, args.window, KvType::default())?;
+    if let Some(gate) = &args.gate {
+        let broken = gate.broken(&found);
+        if !broken.is_empty() {
+            return Err(Refused { gate: gate.to_string(), broken }.into());
+        }
+    }
+    let digest: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    let tool = concat!("edgeling ", env!("CARGO_PKG_VERSION"));
+    let base = path.file_name().map(|name| name.to_string_lossy());
+    let card = Card::new(tool, base.as_deref(), &digest, args.window.context, &found);
+    let made = Checkpoint::open(&unproven)?;
+    let Config::Gguf(metadata) = made.config() else { bail!("{} is not GGUF", unproven.display()) };
+    card.attach(&made, metadata, &args.out)?;
+    say(context, &args, &tensors, Some(&found))
+}
+
+/// Whether both paths lead to one file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Quantizes, with a bar.
+fn make(
+    context: &Context,
+    source: &Checkpoint,
+    target: &Path,
+    options: &QuantizeOptions,
+) -> Result<Vec<QuantizedTensor>> {
+    let watch = Watch::new();
+    let mut bar = context.ui.slow_bytes("quantizing");
+    let result = quantize(source, target, options, |p| {
+        bar.set(p.done as u64, Some(p.total as u64));
+        if watch.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    drop(bar);
+    result.map_err(|error| match error {
+        QuantizeError::Interrupted => Interrupted.into(),
+        error => match error.hint().map(str::to_owned) {
+            Some(hint) => Hinted::new(error.to_string(), hint).into(),
+            None => error.into(),
+        },
+    })
+}
+
+fn say(context: &Context, args: &Args, tensors: &[QuantizedTensor], found: Option<&Evaluation>) -> Result<()> {
+    let size = std::fs::metadata(&args.out).with_context(|| format!("cannot read {}", args.out.display()))?.len();
+    let values: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
+    let bits = size as f64 * 8.0 / values.max(1) as f64;
+    if context.ui.json {
+        let tensors: Vec<_> = tensors
+            .iter()
+            .map(|t| json!({ "name": t.name, "shape": t.shape, "from": t.from.name, "to": t.to.name }))
+            .collect();
+        let name = args.file_type.name;
+        return context.ui.print_json(&json!({
+            "out": args.out, "type": name, "bytes": size, "bits_per_weight": bits, "evaluation": found, "tensors": tensors,
+        }));
+    }
+    let mut rows = vec![
+        ("file", args.out.display().to_string()),
+        ("size", format!("{}, {bits:.2} bits per weight", human::bytes(size))),
+        ("types", types(tensors)),
+    ];
+    rows.extend(found.map(evaluation::rows).unwrap_or_default());
+    Ok(context.ui.print(&fields(&rows, context.ui.out))?)
+}
+
+/// How many tensors have each type.
+fn types(tensors: &[QuantizedTensor]) -> String {
+    let count = |dtype: DType| tensors.iter().filter(|t| t.to == dtype).count();
+    let used = DType::all().map(|dtype| (dtype, count(dtype))).filter(|(_, n)| *n > 0);
+    used.map(|(dtype, n)| format!("{n} × {dtype}")).collect::<Vec<_>>().join(", ")
+}
