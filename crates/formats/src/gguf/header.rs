@@ -12,14 +12,14 @@ use super::metadata::{Entry, Metadata};
 use crate::tensor::{RawType, TensorInfo};
 use crate::{FormatError, sniff};
 
-const ALIGNMENT_KEY: &str = "general.alignment";
+pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
 /// The alignment of data where the header names none.
-const DEFAULT_ALIGNMENT: u32 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u32 = 32;
 /// Keys have at most this many bytes, by the format's rules.
 const MAX_KEY: usize = 65_535;
 /// The format's rules say 64 bytes; longer names exist.
 const MAX_TENSOR_NAME: usize = 1_024;
-const MAX_DIMENSIONS: u32 = 4;
+pub(super) const MAX_DIMENSIONS: u32 = 4;
 /// Keys and tensors that a header may have, far above what models have: a description takes ten times its bytes in memory.
 const MAX_KEYS: usize = 1 << 16;
 const MAX_TENSORS: usize = 1 << 20;
@@ -150,7 +150,7 @@ fn read_tensor(cursor: &mut Cursor, alignment: usize) -> Result<TensorInfo, Form
 
 /// The shape as sizes in memory, and the bytes that a tensor of the shape takes; 0 bytes where the type is not known.
 /// An error is what was expected and what was found.
-fn measure(shape: &[u64], dtype: Option<DType>) -> Result<(Vec<usize>, usize), (String, String)> {
+pub(super) fn measure(shape: &[u64], dtype: Option<DType>) -> Result<(Vec<usize>, usize), (String, String)> {
     let too_large = || ("a shape that can be counted".to_owned(), format!("{shape:?}"));
     let sizes: Option<Vec<usize>> = shape.iter().map(|&n| usize::try_from(n).ok()).collect();
     let sizes = sizes.ok_or_else(too_large)?;

@@ -53,6 +53,11 @@ impl Metadata {
         self.decode(&self.shared.entries[*self.shared.by_key.get(key)?])
     }
 
+    /// All keys with the types and bytes of their values, in file order.
+    pub(super) fn raw(&self) -> impl Iterator<Item = (&str, ValueType, &[u8])> {
+        self.shared.entries.iter().filter_map(|e| Some((e.key.as_str(), e.ty, self.shared.file.get(e.range.clone())?)))
+    }
+
     fn decode(&self, entry: &Entry) -> Option<Value<'_>> {
         Value::decode(entry.ty, self.shared.file.get(entry.range.clone())?)
     }

@@ -8,13 +8,19 @@ mod cursor;
 mod from_value;
 mod header;
 mod metadata;
+mod metadata_builder;
 mod shards;
+mod to_value;
 mod value;
+mod writer;
 
 pub use from_value::FromValue;
 pub use header::Header;
 pub use metadata::Metadata;
+pub use metadata_builder::MetadataBuilder;
+pub use to_value::ToValue;
 pub use value::{Array, Value, ValueType};
+pub use writer::{GgufWriter, NewTensor};
 
 pub(crate) use shards::open;
 

@@ -2,14 +2,28 @@
 
 use super::QuantType;
 use super::panel::{self, Element};
-use crate::simd::Simd;
+use crate::simd::{Simd, Tier};
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "F32", ggml_id: 0, block: 1, bytes: 4, decode, run: panel::float::<F32>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "F32",
+    ggml_id: 0,
+    block: 1,
+    bytes: 4,
+    decode,
+    encode,
+    finite: |blocks| blocks.as_chunks::<4>().0.iter().all(|b| f32::from_le_bytes(*b).is_finite()),
+    run: panel::float::<F32>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (v, b) in values.iter_mut().zip(blocks.as_chunks::<4>().0) {
         *v = f32::from_le_bytes(*b);
+    }
+}
+
+fn encode(_tier: Tier, values: &[f32], blocks: &mut [u8]) {
+    for (v, b) in values.iter().zip(blocks.as_chunks_mut::<4>().0) {
+        *b = v.to_le_bytes();
     }
 }
 

@@ -1,6 +1,8 @@
 //! How values are stored: one file and one row of [`QUANT_TYPES`] for each type.
 
+mod affine;
 mod bf16;
+mod encode;
 mod f16;
 mod f32;
 pub mod panel;
@@ -13,6 +15,9 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod symmetric;
+
+use crate::simd::Tier;
 
 pub(crate) use f16::F16;
 pub(crate) use f32::F32;
@@ -30,6 +35,10 @@ pub struct QuantType {
     pub bytes: usize,
     /// Decodes whole blocks: `blocks` is n × `bytes`, `values` n × `block`.
     pub decode: fn(blocks: &[u8], values: &mut [f32]),
+    /// Encodes whole blocks of finite values, to the same bytes on every tier; see [`encode`] for which bytes.
+    pub encode: fn(tier: Tier, values: &[f32], blocks: &mut [u8]),
+    /// Whether the scales of whole blocks are finite; of a float type, the values.
+    pub finite: fn(blocks: &[u8]) -> bool,
     /// How the CPU runs it.
     pub run: panel::RunLayout,
 }

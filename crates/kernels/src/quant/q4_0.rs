@@ -1,13 +1,22 @@
 //! Q4_0: 32 values, `d * (q - 8)`. Block: f16 `d`, 16 bytes with values 0–15 in the low nibbles and 16–31 in the high.
 
+use super::encode::{Encode, encode, finite_halves, half, inverse, largest_magnitude, whole_parts};
 use super::panel::{self, Packed};
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 18;
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "Q4_0", ggml_id: 2, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q40>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "Q4_0",
+    ggml_id: 2,
+    block: 32,
+    bytes: BYTES,
+    decode,
+    encode: encode::<Q40>,
+    finite: |blocks| finite_halves(blocks, BYTES, &[0]),
+    run: panel::quantized::<Q40>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -19,8 +28,25 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
-/// How Q4_0 stands in panels.
+/// How Q4_0 is encoded and stands in panels.
 struct Q40;
+
+impl Encode for Q40 {
+    #[inline(always)]
+    unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
+        for (x, b) in values.as_chunks::<32>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
+            // SAFETY: the caller's promise.
+            let (d, q) = unsafe {
+                let d = largest_magnitude::<S>(x) / -8.0;
+                (d, whole_parts::<S>(x, 0.0, inverse(d), 8.5, 15.0))
+            };
+            b[..2].copy_from_slice(&half(d));
+            for i in 0..16 {
+                b[2 + i] = q[i] | q[i + 16] << 4;
+            }
+        }
+    }
+}
 
 impl Packed for Q40 {
     const FILE_BYTES: usize = BYTES;

@@ -1,13 +1,22 @@
 //! Q4_1: 32 values, `d * q + m`. Block: f16 `d`, f16 `m`, 16 bytes with values 0–15 in the low nibbles and 16–31 in the high.
 
+use super::encode::{Encode, bounds, encode, finite_halves, half, inverse, whole_parts};
 use super::panel::{self, Packed};
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 20;
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "Q4_1", ggml_id: 3, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q41>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "Q4_1",
+    ggml_id: 3,
+    block: 32,
+    bytes: BYTES,
+    decode,
+    encode: encode::<Q41>,
+    finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
+    run: panel::quantized::<Q41>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -19,8 +28,27 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
-/// How Q4_1 stands in panels.
+/// How Q4_1 is encoded and stands in panels.
 struct Q41;
+
+impl Encode for Q41 {
+    #[inline(always)]
+    unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
+        for (x, b) in values.as_chunks::<32>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
+            // SAFETY: the caller's promise.
+            let (d, min, q) = unsafe {
+                let (min, max) = bounds::<S>(x);
+                let d = (max - min) / 15.0;
+                (d, min, whole_parts::<S>(x, min, inverse(d), 0.5, 15.0))
+            };
+            b[..2].copy_from_slice(&half(d));
+            b[2..4].copy_from_slice(&half(min));
+            for i in 0..16 {
+                b[4 + i] = q[i] | q[i + 16] << 4;
+            }
+        }
+    }
+}
 
 impl Packed for Q41 {
     const FILE_BYTES: usize = BYTES;

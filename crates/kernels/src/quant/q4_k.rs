@@ -2,14 +2,24 @@
 //! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and mins, 128 bytes of nibbles: each 32 bytes hold two sub-blocks,
 //! the first in the low nibbles.
 
+use super::affine::{self, Search};
+use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 144;
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "Q4_K", ggml_id: 12, block: 256, bytes: BYTES, decode, run: panel::quantized::<Q4K>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "Q4_K",
+    ggml_id: 12,
+    block: 256,
+    bytes: BYTES,
+    decode,
+    encode: encode::<Q4K>,
+    finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
+    run: panel::quantized::<Q4K>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
@@ -28,6 +38,16 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 pub(super) fn nibbles(b: &[u8; 128], sub: usize) -> [u8; 32] {
     let pair: &[u8; 32] = &b.as_chunks().0[sub / 2];
     planes::bytes(planes::words(pair).map(|w| w >> (sub % 2 * 4) & 0x0F0F_0F0F))
+}
+
+/// The low four bits of a block's integers, as [`nibbles`] finds them.
+#[inline(always)]
+pub(super) fn pack_nibbles(q: &[u8; 256], b: &mut [u8]) {
+    for (b, pair) in b.as_chunks_mut::<32>().0.iter_mut().zip(q.as_chunks::<64>().0) {
+        for i in 0..32 {
+            b[i] = pair[i] & 15 | pair[i + 32] << 4;
+        }
+    }
 }
 
 /// Eight 6-bit scales and eight 6-bit mins: the first four of each in bytes 0–3 and 4–7, the low nibbles of the others
@@ -56,8 +76,22 @@ pub(super) fn pack_scales(block: &[u8], row: usize, out: &mut [u8]) {
     }
 }
 
-/// How Q4_K stands in panels.
+/// How Q4_K is encoded and stands in panels.
 struct Q4K;
+
+impl Encode for Q4K {
+    #[inline(always)]
+    unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
+        let search = Search { top: 15, first: -1.0, candidates: 21 };
+        // SAFETY: the caller's promise.
+        unsafe {
+            affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
+                block[..16].copy_from_slice(header);
+                pack_nibbles(q, &mut block[16..]);
+            });
+        }
+    }
+}
 
 impl Packed for Q4K {
     const FILE_BYTES: usize = BYTES;

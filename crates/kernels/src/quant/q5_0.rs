@@ -1,13 +1,22 @@
 //! Q5_0: 32 values, `d * (q - 16)`. Block: f16 `d`, 32 fifth bits (bit i belongs to value i), then nibbles as in Q4_0.
 
+use super::encode::{Encode, encode, finite_halves, half, inverse, largest_magnitude, whole_parts};
 use super::panel::{self, Packed};
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 22;
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "Q5_0", ggml_id: 6, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q50>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "Q5_0",
+    ggml_id: 6,
+    block: 32,
+    bytes: BYTES,
+    decode,
+    encode: encode::<Q50>,
+    finite: |blocks| finite_halves(blocks, BYTES, &[0]),
+    run: panel::quantized::<Q50>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -30,8 +39,36 @@ pub(super) fn quants(b: &[u8; 20]) -> [u8; 32] {
     q
 }
 
-/// How Q5_0 stands in panels.
+/// The fifth bits and nibbles of 32 five-bit values: the inverse of [`quants`].
+#[inline(always)]
+pub(super) fn pack(q: &[u8; 32], b: &mut [u8; 20]) {
+    for (high, q) in b.iter_mut().zip(q.as_chunks::<8>().0) {
+        // Eight bytes of 0 or 1; the factor moves the one of byte i to bit 56 + i.
+        let ones = u64::from_le_bytes(*q) >> 4 & 0x0101_0101_0101_0101;
+        *high = (ones.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
+    }
+    for i in 0..16 {
+        b[4 + i] = q[i] & 15 | q[i + 16] << 4;
+    }
+}
+
+/// How Q5_0 is encoded and stands in panels.
 struct Q50;
+
+impl Encode for Q50 {
+    #[inline(always)]
+    unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
+        for (x, b) in values.as_chunks::<32>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
+            // SAFETY: the caller's promise.
+            let (d, q) = unsafe {
+                let d = largest_magnitude::<S>(x) / -16.0;
+                (d, whole_parts::<S>(x, 0.0, inverse(d), 16.5, 31.0))
+            };
+            b[..2].copy_from_slice(&half(d));
+            pack(&q, b[2..].first_chunk_mut().expect("20 bytes follow"));
+        }
+    }
+}
 
 impl Packed for Q50 {
     const FILE_BYTES: usize = BYTES;

@@ -1,13 +1,22 @@
 //! Q5_1: 32 values, `d * q + m`. Block: f16 `d`, f16 `m`, then fifth bits and nibbles as in Q5_0.
 
+use super::encode::{Encode, bounds, encode, finite_halves, half, inverse, whole_parts};
 use super::panel::{self, Packed};
 use super::{QuantType, f16_at, planes, q5_0};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 24;
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "Q5_1", ggml_id: 7, block: 32, bytes: BYTES, decode, run: panel::quantized::<Q51>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "Q5_1",
+    ggml_id: 7,
+    block: 32,
+    bytes: BYTES,
+    decode,
+    encode: encode::<Q51>,
+    finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
+    run: panel::quantized::<Q51>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<32>().0) {
@@ -18,8 +27,25 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
-/// How Q5_1 stands in panels.
+/// How Q5_1 is encoded and stands in panels.
 struct Q51;
+
+impl Encode for Q51 {
+    #[inline(always)]
+    unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
+        for (x, b) in values.as_chunks::<32>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
+            // SAFETY: the caller's promise.
+            let (d, min, q) = unsafe {
+                let (min, max) = bounds::<S>(x);
+                let d = (max - min) / 31.0;
+                (d, min, whole_parts::<S>(x, min, inverse(d), 0.5, 31.0))
+            };
+            b[..2].copy_from_slice(&half(d));
+            b[2..4].copy_from_slice(&half(min));
+            q5_0::pack(&q, b[4..].first_chunk_mut().expect("20 bytes follow"));
+        }
+    }
+}
 
 impl Packed for Q51 {
     const FILE_BYTES: usize = BYTES;

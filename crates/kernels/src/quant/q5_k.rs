@@ -1,14 +1,24 @@
 //! Q5_K: as Q4_K with a fifth bit. Block: f16 `d`, f16 `dmin`, 12 bytes of scales and mins, 32 bytes of fifth bits
 //! (bit s of byte i belongs to value i of sub-block s), 128 bytes of nibbles.
 
+use super::affine::{self, Search};
+use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::{QuantType, f16_at, planes, q4_k};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 176;
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "Q5_K", ggml_id: 13, block: 256, bytes: BYTES, decode, run: panel::quantized::<Q5K>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "Q5_K",
+    ggml_id: 13,
+    block: 256,
+    bytes: BYTES,
+    decode,
+    encode: encode::<Q5K>,
+    finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
+    run: panel::quantized::<Q5K>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
@@ -29,8 +39,25 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
     planes::bytes(std::array::from_fn(|g| low[g] | (high[g] >> sub & 0x0101_0101) << 4))
 }
 
-/// How Q5_K stands in panels.
+/// How Q5_K is encoded and stands in panels.
 struct Q5K;
+
+impl Encode for Q5K {
+    #[inline(always)]
+    unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
+        let search = Search { top: 31, first: -0.5, candidates: 16 };
+        // SAFETY: the caller's promise.
+        unsafe {
+            affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
+                block[..16].copy_from_slice(header);
+                for i in 0..32 {
+                    block[16 + i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 4 << sub);
+                }
+                q4_k::pack_nibbles(q, &mut block[48..]);
+            });
+        }
+    }
+}
 
 impl Packed for Q5K {
     const FILE_BYTES: usize = BYTES;

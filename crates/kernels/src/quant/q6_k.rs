@@ -3,14 +3,23 @@
 //! bytes of nibbles and 32 of bit pairs: quarter c (32 values) has its nibbles in bytes `c % 2 * 32 + i`, low for c < 2,
 //! and its pairs at bit `2c` of byte i.
 
+use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
-use super::{QuantType, f16_at, planes};
+use super::{QuantType, f16_at, planes, symmetric};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 210;
 
-pub(super) static TYPE: QuantType =
-    QuantType { name: "Q6_K", ggml_id: 14, block: 256, bytes: BYTES, decode, run: panel::quantized::<Q6K>() };
+pub(super) static TYPE: QuantType = QuantType {
+    name: "Q6_K",
+    ggml_id: 14,
+    block: 256,
+    bytes: BYTES,
+    decode,
+    encode: encode::<Q6K>,
+    finite: |blocks| finite_halves(blocks, BYTES, &[208]),
+    run: panel::quantized::<Q6K>(),
+};
 
 fn decode(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<256>().0) {
@@ -35,8 +44,37 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
     }))
 }
 
-/// How Q6_K stands in panels.
+/// Writes a block; the inverse of [`quants`].
+#[inline(always)]
+fn pack(q: &[u8; 256], scales: [i8; 16], d: [u8; 2], block: &mut [u8; BYTES]) {
+    for (half, q) in q.as_chunks::<128>().0.iter().enumerate() {
+        for i in 0..32 {
+            let quarters = [q[i], q[i + 32], q[i + 64], q[i + 96]];
+            block[64 * half + i] = quarters[0] & 15 | quarters[2] << 4;
+            block[64 * half + 32 + i] = quarters[1] & 15 | quarters[3] << 4;
+            block[128 + 32 * half + i] = (0..4).fold(0, |bits, c| bits | quarters[c] >> 4 << (2 * c));
+        }
+    }
+    block[192..208].copy_from_slice(&scales.map(|s| s as u8));
+    block[208..].copy_from_slice(&d);
+}
+
+/// How Q6_K is encoded and stands in panels.
 struct Q6K;
+
+impl Encode for Q6K {
+    #[inline(always)]
+    unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
+        for (x, block) in values.as_chunks::<256>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
+            // SAFETY: the caller's promise.
+            let fits = unsafe { symmetric::fit_16::<S>(x) };
+            match symmetric::finish(x, &fits) {
+                Some((d, scales, q)) => pack(&q, scales, d, block),
+                None => block.fill(0),
+            }
+        }
+    }
+}
 
 impl Packed for Q6K {
     const FILE_BYTES: usize = BYTES;

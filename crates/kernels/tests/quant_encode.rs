@@ -1,0 +1,93 @@
+//! Every encoder on every tier against blocks that ggml's reference quantizers made (`data/quant`, written by
+//! `scripts/oracle/quantize_blocks.py`).
+
+mod support;
+
+use std::path::Path;
+
+use kernels::DType;
+use kernels::simd::Tier;
+use support::Random;
+
+fn data(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quant").join(name)).unwrap()
+}
+
+fn values() -> Vec<f32> {
+    data("values.f32").as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn encode(dtype: DType, tier: Tier, values: &[f32]) -> Vec<u8> {
+    let mut blocks = vec![0xAA; dtype.row_bytes(values.len())];
+    (dtype.encode)(tier, values, &mut blocks);
+    blocks
+}
+
+/// The blocks of F32 are the values themselves.
+fn reference(dtype: DType) -> Vec<u8> {
+    if dtype == DType::F32 { data("values.f32") } else { data(&format!("{}.blocks", dtype.name.to_lowercase())) }
+}
+
+#[test]
+fn every_type_on_every_tier_gives_the_reference_s_bytes() {
+    let values = values();
+    for dtype in DType::all() {
+        let expected = reference(dtype);
+        for tier in Tier::all_available() {
+            let found = encode(dtype, tier, &values);
+            for (i, (found, expected)) in found.chunks(dtype.bytes).zip(expected.chunks_exact(dtype.bytes)).enumerate()
+            {
+                assert_eq!(found, expected, "{dtype} on {}: block {i}, row {}", tier.name(), i * dtype.block / 256);
+            }
+            assert_eq!(found.len(), expected.len());
+        }
+    }
+}
+
+#[test]
+fn blocks_do_not_depend_on_what_is_encoded_with_them() {
+    let values = values();
+    for dtype in DType::all() {
+        for tier in Tier::all_available() {
+            let whole = encode(dtype, tier, &values);
+            for rows in [1, 2, 3] {
+                let parts: Vec<u8> = values.chunks(256 * rows).flat_map(|part| encode(dtype, tier, part)).collect();
+                assert_eq!(parts, whole, "{dtype} on {} in parts of {rows} rows", tier.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn decoded_blocks_are_near_what_was_encoded() {
+    let mut random = Random(3);
+    let values: Vec<f32> = (0..256 * 32).map(|_| random.normal()).collect();
+    let norm = values.iter().map(|v| f64::from(v * v)).sum::<f64>();
+    for dtype in DType::all() {
+        let mut decoded = vec![0.0; values.len()];
+        (dtype.decode)(&encode(dtype, Tier::detect().unwrap(), &values), &mut decoded);
+        let error = values.iter().zip(&decoded).map(|(a, b)| f64::from((a - b) * (a - b))).sum::<f64>() / norm;
+        // What rounding to that many bits leaves of the power of normal values, with room for the scales.
+        let bound = 8.0 * (0.25f64).powf(dtype.bits_per_weight().min(9.0));
+        assert!(error < bound, "{dtype}: {error:e} of the power is lost, expected below {bound:e}");
+    }
+}
+
+#[test]
+fn scales_that_overflow_are_found() {
+    let tier = Tier::detect().unwrap();
+    for dtype in DType::all() {
+        assert!((dtype.finite)(&reference(dtype)), "{dtype}");
+        let mut values = vec![1.0; 512];
+        values[300] = 1e12;
+        assert_eq!((dtype.finite)(&encode(dtype, tier, &values)), matches!(dtype.name, "F32" | "BF16"), "{dtype}");
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            values[300] = bad;
+            // Whatever comes out, it comes out, on every tier.
+            Tier::all_available().for_each(|tier| drop(encode(dtype, tier, &values)));
+        }
+        if dtype.is_float() {
+            assert!(!(dtype.finite)(&encode(dtype, tier, &[f32::INFINITY])), "{dtype}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+"""Blocks of values as ggml's reference quantizers encode them, for the tests of the kernels.
+
+usage: quantize_blocks.py LLAMA_CPP_BIN OUT_FOLDER
+
+Writes values.f32 (float32, rows of 256) and, for each type, NAME.blocks. The rows are what weights look like and what
+they can look like at worst: zeros of both signs, constants, denormals, outliers, ties, parts of very different size.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import numpy as np
+
+# Name: number in GGUF, values in a block, bytes of a block.
+TYPES = {
+    "f16": (1, 1, 2),
+    "bf16": (30, 1, 2),
+    "q4_0": (2, 32, 18),
+    "q4_1": (3, 32, 20),
+    "q5_0": (6, 32, 22),
+    "q5_1": (7, 32, 24),
+    "q8_0": (8, 32, 34),
+    "q4_k": (12, 256, 144),
+    "q5_k": (13, 256, 176),
+    "q6_k": (14, 256, 210),
+}
+
+
+def rows() -> np.ndarray:
+    """float32 [n, 256], none of them too large for any type."""
+    random = np.random.default_rng(20)
+    normal = lambda: random.standard_normal(256) * 0.02
+    sub_blocks = lambda sizes: np.repeat(np.array(sizes), 256 // len(sizes))
+    outlier = normal()
+    outlier[77] = -3000.0
+    half_empty = normal()
+    half_empty[:128] = 0
+    found = [
+        *(normal() for _ in range(6)),
+        normal().astype(np.float16),
+        random.uniform(-1, 1, 256),
+        random.standard_cauchy(256).clip(-100, 100),
+        np.abs(normal()),
+        -np.abs(normal()),
+        np.zeros(256),
+        np.where(random.random(256) < 0.5, -0.0, 0.0),
+        np.full(256, 0.75),
+        np.full(256, -0.3),
+        outlier,
+        half_empty,
+        np.where(random.random(256) < 0.9, 0, normal()),
+        random.choice([-1.0, 0.0, 1.0], 256) * 0.01,
+        random.integers(-127, 128, 256) / 2,
+        (random.integers(-8, 8, 256) + 0.5) * 0.125,
+        np.round(normal() * 50) / 50,
+        normal() * 1e6,
+        normal() * 1e-6,
+        normal() * 1e-20,
+        normal() * 1e-38,
+        normal() * 1e-42,
+        np.sign(normal()) * 1e-45,
+        -5000 + normal() * 1e-3,
+        5000 + normal(),
+        normal() * sub_blocks([1e-30, 1e5, 1, 1e-10, 1e-3, 10, 1e-40, 1e-6]),
+        normal() * sub_blocks([10.0**k for k in range(-12, 4)]),
+        normal() * sub_blocks([1e-3, 1, 1e-6, 1e2] * 2) + sub_blocks([-1e4, 10, 1e-5, -1e-3, 0, 1, -3e4, 5]),
+        sub_blocks([-2e4, 3e-4, -1e-9, 0, 7, -7, 1e-3, -1]),
+    ]
+    return np.array(found).astype(np.float32)
+
+
+def main() -> None:
+    library, folder = Path(sys.argv[1]) / "libggml-base.so", Path(sys.argv[2])
+    ggml = ctypes.CDLL(str(library))
+    ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
+    ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    ggml.ggml_validate_row_data.restype = ctypes.c_bool
+    ggml.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+    values = rows()
+    folder.mkdir(parents=True, exist_ok=True)
+    values.astype("<f4").tofile(folder / "values.f32")
+    for name, (number, block, size) in TYPES.items():
+        out = np.zeros(values.size // block * size, np.uint8)
+        written = ggml.ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, len(values), 256, None)
+        if written != out.size or not ggml.ggml_validate_row_data(number, out.ctypes.data, out.size):
+            raise SystemExit(f"{name}: ggml refuses these values")
+        out.tofile(folder / f"{name}.blocks")
+
+
+main()
