@@ -66,6 +66,11 @@ def rows() -> np.ndarray:
         normal() * sub_blocks([10.0**k for k in range(-12, 4)]),
         normal() * sub_blocks([1e-3, 1, 1e-6, 1e2] * 2) + sub_blocks([-1e4, 10, 1e-5, -1e-3, 0, 1, -3e4, 5]),
         sub_blocks([-2e4, 3e-4, -1e-9, 0, 7, -7, 1e-3, -1]),
+        # Enough of the usual for every step of every search to win somewhere.
+        *(random.uniform(-1, 1, 256) for _ in range(16)),
+        *(random.laplace(0, 0.02, 256) for _ in range(8)),
+        *(random.uniform(-0.2, 1, 256) for _ in range(8)),
+        *(random.beta(0.3, 0.3, 256) - 0.5 for _ in range(16)),
     ]
     return np.array(found).astype(np.float32)
 

@@ -1,11 +1,14 @@
-//! Measuring models: perplexity and divergence, logits, throughput.
+//! What is done with models besides running them: converting and quantizing; measuring perplexity, divergence, logits and
+//! throughput.
 //!
-//! Everything here runs on a backend's program alone, one sequence of pages at a time; no engine is needed.
+//! What measures runs on a backend's program alone, one sequence of pages at a time; no engine is needed.
 
 pub mod bench;
 mod cache;
+pub mod convert;
 pub mod evaluate;
 pub mod logits;
+pub mod quantize;
 mod scores;
 #[cfg(test)]
 mod testing;

@@ -66,6 +66,14 @@ impl DType {
     pub const F32: Self = Self(&f32::TYPE);
     pub const F16: Self = Self(&f16::TYPE);
     pub const BF16: Self = Self(&bf16::TYPE);
+    pub const Q4_0: Self = Self(&q4_0::TYPE);
+    pub const Q4_1: Self = Self(&q4_1::TYPE);
+    pub const Q5_0: Self = Self(&q5_0::TYPE);
+    pub const Q5_1: Self = Self(&q5_1::TYPE);
+    pub const Q8_0: Self = Self(&q8_0::TYPE);
+    pub const Q4_K: Self = Self(&q4_k::TYPE);
+    pub const Q5_K: Self = Self(&q5_k::TYPE);
+    pub const Q6_K: Self = Self(&q6_k::TYPE);
 
     /// The type with this number in GGUF files.
     pub fn from_ggml(id: u32) -> Option<Self> {

@@ -147,7 +147,8 @@ pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; 256]) -> [Fit; LANES] {
 /// f16 `d` and the scales of a block, and its integers, each 32 more than what it stands for. `None` if all of it is tiny:
 /// then every byte of the block is 0.
 ///
-/// Where a sub-block's stored scale is 0, its integers stay those of the search.
+/// Where a sub-block's stored scale is 0, its integers stay those of the search. Where squares overflowed in a search, `d`
+/// is NaN: the reference would store a scale of 0 for such a sub-block, and nobody would know.
 #[inline(always)]
 pub(super) fn finish(x: &[f32; 256], fits: &[Fit; LANES]) -> Option<([u8; 2], [i8; LANES], [u8; 256])> {
     let (mut largest, mut magnitude) = (0.0, 0.0);
@@ -160,7 +161,8 @@ pub(super) fn finish(x: &[f32; 256], fits: &[Fit; LANES]) -> Option<([u8; 2], [i
         return None;
     }
     let inverse = -128.0 / largest;
-    let d = half(1.0 / inverse);
+    let overflowed = fits.iter().any(|f| f.scale.is_nan());
+    let d = half(if overflowed { f32::NAN } else { 1.0 / inverse });
     let scales = fits.map(|f| nearest(inverse * f.scale).min(127) as i8);
     let clamp = |q: i32| (q.clamp(-LEVELS, LEVELS - 1) + LEVELS) as u8;
 
@@ -198,11 +200,7 @@ mod tests {
 
     #[test]
     fn lanes_give_the_bits_of_the_plain_version() {
-        // Which NaN it is does not matter: its stored scale is 0.
-        let bits = |f: Fit| {
-            let scale = if f.scale.is_nan() { f32::NAN } else { f.scale };
-            (scale.to_bits(), f.inverse_scale.to_bits(), f.tiny)
-        };
+        let bits = |f: Fit| (f.scale.to_bits(), f.inverse_scale.to_bits(), f.tiny);
         for (round, values) in samples::<SUB, 256>().enumerate() {
             let expected: Vec<_> = values.as_chunks().0.iter().map(|x| bits(fit(x))).collect();
             for tier in Tier::all_available() {

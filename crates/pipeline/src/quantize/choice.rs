@@ -1,0 +1,171 @@
+//! Which type each tensor gets: the reference's rules.
+//!
+//! A mix spends more bits where they matter most: on the output matrix, on V, and on the second matrix of the
+//! feed-forward part, in the first and last eighth of the layers and every third between. Tensors are counted in file
+//! order, and the counts stand for layers.
+
+use kernels::DType;
+use regex::Regex;
+
+use super::error::QuantizeError;
+use super::facts::ModelFacts;
+use super::file_type::{FileType, Mix};
+use super::tensors::{Category, TensorFacts, layer};
+
+/// What the user asks for.
+#[derive(Clone, Debug)]
+pub struct TypeOptions {
+    pub file_type: &'static FileType,
+    /// One type for all tensors, no mix.
+    pub pure: bool,
+    /// The type of the output matrix; of the embeddings too, where they are that matrix and the file type is a quantized
+    /// one.
+    pub output: Option<DType>,
+    /// The type of the token embeddings.
+    pub embedding: Option<DType>,
+    /// Types of tensors whose names match, the first match first. They count only where the file type is a quantized one.
+    pub tensors: Vec<(Regex, DType)>,
+}
+
+impl TypeOptions {
+    /// The file type and nothing else.
+    pub fn new(file_type: &'static FileType) -> Self {
+        Self { file_type, pure: false, output: None, embedding: None, tensors: Vec::new() }
+    }
+}
+
+/// The type of each tensor. `tensors` are all tensors of the model in [`file_order`](super::file_order).
+///
+/// # Errors
+/// A type that was asked for does not fit a tensor's rows, or a mixture of experts has tensors with odd names.
+pub fn choose_types(
+    model: &ModelFacts,
+    tensors: &[TensorFacts],
+    options: &TypeOptions,
+) -> Result<Vec<DType>, QuantizeError> {
+    let categories: Vec<_> = tensors.iter().map(|t| Category::of(t.name)).collect();
+    let mut rules = Rules {
+        model,
+        options,
+        tied: !categories.contains(&Category::Output),
+        v_count: categories.iter().filter(|c| **c == Category::AttentionV).count(),
+        v_seen: 0,
+        down_seen: 0,
+    };
+    tensors.iter().zip(categories).map(|(tensor, category)| rules.choose(tensor, category)).collect()
+}
+
+struct Rules<'a> {
+    model: &'a ModelFacts,
+    options: &'a TypeOptions,
+    /// Whether the embeddings are the output matrix too.
+    tied: bool,
+    v_count: usize,
+    v_seen: usize,
+    down_seen: usize,
+}
+
+impl Rules<'_> {
+    fn choose(&mut self, tensor: &TensorFacts, category: Category) -> Result<DType, QuantizeError> {
+        if !tensor.may_change() {
+            return Ok(tensor.dtype);
+        }
+        let default = self.options.file_type.dtype;
+        let mut by_name = self.options.tensors.iter().filter(|(pattern, _)| pattern.is_match(tensor.name));
+        let by_name = by_name.next().map(|(_, dtype)| *dtype);
+
+        // The table of per-layer embeddings is large, so that its name counts more than its kind.
+        let named_table = tensor.name.starts_with("per_layer_") && by_name.is_some();
+        let dtype = match (category, self.options.embedding, self.options.output) {
+            (Category::Embedding, Some(dtype), _) if !named_table => dtype,
+            (Category::Output, _, Some(dtype)) => dtype,
+            _ if default.is_float() => default,
+            _ => {
+                let dtype = match by_name {
+                    Some(dtype) => dtype,
+                    None if self.options.pure => default,
+                    None => self.mixed(tensor, category)?,
+                };
+                return Ok(fitting(dtype, tensor.cols()));
+            }
+        };
+        if tensor.cols().is_multiple_of(dtype.block) {
+            Ok(dtype)
+        } else {
+            Err(QuantizeError::Blocks { tensor: tensor.name.to_owned(), dtype, cols: tensor.cols() })
+        }
+    }
+
+    /// The mix's type, whether it fits the shape or not.
+    fn mixed(&mut self, tensor: &TensorFacts, category: Category) -> Result<DType, QuantizeError> {
+        let FileType { dtype: default, mix, .. } = *self.options.file_type;
+        let eight_experts = self.model.experts == 8;
+        let falcon = self.model.architecture == "falcon";
+        Ok(match category {
+            Category::Embedding if !self.tied => default,
+            Category::Output | Category::Embedding => match self.options.output {
+                Some(dtype) => dtype,
+                None if falcon || !tensor.cols().is_multiple_of(default.block) => DType::Q8_0,
+                None if default == DType::Q8_0 => DType::Q8_0,
+                None => DType::Q6_K,
+            },
+            Category::AttentionV => {
+                let seen = self.v_seen;
+                self.v_seen += 1;
+                match mix {
+                    _ if eight_experts => DType::Q8_0,
+                    Mix::Q4KM | Mix::Q5KM if more_bits(seen, self.v_count) => DType::Q6_K,
+                    Mix::Q4KS if seen < 4 => DType::Q5_K,
+                    _ if self.model.is_70b() && default == DType::Q4_K => DType::Q5_K,
+                    _ => default,
+                }
+            }
+            Category::AttentionK if eight_experts => DType::Q8_0,
+            Category::AttentionOutput if eight_experts && !falcon && matches!(mix, Mix::Q4KS | Mix::Q4KM) => {
+                DType::Q5_K
+            }
+            Category::FfnDown => {
+                let (layer, layers) = (self.down_layer(tensor.name)?, self.model.layers as usize);
+                match mix {
+                    Mix::Q4KM if falcon && layer < layers / 16 => DType::Q6_K,
+                    Mix::Q4KM if falcon && more_bits(layer, layers) => DType::Q5_K,
+                    Mix::Q4KM | Mix::Q5KM if more_bits(layer, layers) && (!falcon || mix == Mix::Q5KM) => DType::Q6_K,
+                    Mix::Q4KS if !falcon && layer < layers / 8 => DType::Q5_K,
+                    _ => default,
+                }
+            }
+            _ => default,
+        })
+    }
+
+    /// The layer of a feed-forward part's second matrix: how many were before it, or what its name says in a mixture,
+    /// where a layer has several.
+    fn down_layer(&mut self, name: &str) -> Result<usize, QuantizeError> {
+        let seen = self.down_seen;
+        self.down_seen += 1;
+        if self.model.experts <= 1 {
+            return Ok(seen);
+        }
+        let layers = self.model.layers;
+        match layer(name) {
+            Some(layer) if layer < layers => Ok(layer as usize),
+            _ => Err(QuantizeError::Layer { tensor: name.to_owned(), layers }),
+        }
+    }
+}
+
+/// Whether layer `i` of `n` is in the first or last eighth, or one of every third between.
+fn more_bits(i: usize, n: usize) -> bool {
+    i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2
+}
+
+/// The type itself, or the next larger one whose blocks fit rows of `cols` values.
+fn fitting(dtype: DType, cols: usize) -> DType {
+    if cols.is_multiple_of(dtype.block) {
+        return dtype;
+    }
+    const FALLBACKS: [(DType, DType); 3] =
+        [(DType::Q4_K, DType::Q5_0), (DType::Q5_K, DType::Q5_1), (DType::Q6_K, DType::Q8_0)];
+    let smaller_blocks = FALLBACKS.iter().find(|(from, _)| *from == dtype).map_or(dtype, |(_, to)| *to);
+    if cols.is_multiple_of(smaller_blocks.block) { smaller_blocks } else { DType::F16 }
+}

@@ -1,0 +1,210 @@
+//! The work: tensor by tensor, in slabs that all threads share.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
+use formats::{Checkpoint, Config, Tensor};
+use kernels::DType;
+use kernels::simd::Tier;
+use rayon::prelude::*;
+
+use super::choice::{TypeOptions, choose_types};
+use super::error::QuantizeError;
+use super::facts::ModelFacts;
+use super::tensors::{TensorFacts, file_order};
+
+/// Values that are read, encoded and written at a time: enough to keep many threads busy.
+const SLAB: usize = 1 << 22;
+/// Values that a thread takes at a time: their floats stay in its caches. A multiple of every block.
+const CHUNK: usize = 1 << 14;
+/// The value of `general.quantization_version`: the layout of blocks that GGUF has had since 2023.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// What to make, and how.
+#[derive(Clone, Debug)]
+pub struct QuantizeOptions {
+    pub types: TypeOptions,
+    /// Whether tensors that are quantized in the source may be quantized again.
+    pub requantize: bool,
+    /// How many threads; 0 for one per core.
+    pub threads: usize,
+}
+
+/// A tensor of the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuantizedTensor {
+    pub name: String,
+    /// Row-major, outermost first.
+    pub shape: Vec<usize>,
+    pub from: DType,
+    pub to: DType,
+    /// Bytes in the source.
+    pub bytes_in: usize,
+    /// Bytes in the result, without padding.
+    pub bytes_out: usize,
+}
+
+/// How far the work is. Told after each slab, and at the end of each tensor.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The tensor that is being written, and which of `tensors` it is.
+    pub tensor: &'a QuantizedTensor,
+    pub index: usize,
+    pub tensors: usize,
+    /// Bytes of the source that are done, of all tensors.
+    pub done: usize,
+    pub total: usize,
+}
+
+/// Quantizes a GGUF checkpoint to the file `target`, which appears when it is whole. The result lists the tensors in file
+/// order. `progress` may break off the work, and nothing is left then.
+///
+/// The metadata is the source's, but for the file type, the quantization version and what is said of shards.
+///
+/// # Errors
+/// The source is not GGUF, is quantized already, or holds what cannot be quantized; a type that was asked for does not fit;
+/// the target cannot be written.
+pub fn quantize(
+    source: &Checkpoint,
+    target: &Path,
+    options: &QuantizeOptions,
+    mut progress: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+) -> Result<Vec<QuantizedTensor>, QuantizeError> {
+    let Config::Gguf(metadata) = source.config() else { return Err(QuantizeError::NotGguf) };
+    let tier = Tier::detect()?;
+    let tensors = plan(source, &ModelFacts::from_gguf(metadata)?, options)?;
+
+    let mut keys = MetadataBuilder::from(metadata);
+    keys.set("general.quantization_version", &QUANTIZATION_VERSION);
+    keys.set("general.file_type", &options.types.file_type.id);
+    ["split.no", "split.count", "split.tensors.count"].into_iter().for_each(|key| keys.remove(key));
+    let new: Vec<_> =
+        tensors.iter().map(|t| NewTensor { name: t.name.clone(), dtype: t.to, shape: t.shape.clone() }).collect();
+    let mut writer = GgufWriter::create(target, &keys, &new)?;
+
+    let threads = options.threads;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|source| QuantizeError::Threads { threads, source })?;
+    let total = tensors.iter().map(|t| t.bytes_in).sum();
+    pool.install(|| {
+        let mut done = 0;
+        for (index, tensor) in tensors.iter().enumerate() {
+            let data = source.tensor(&tensor.name)?;
+            let mut after_slab = |bytes: usize| {
+                done += bytes;
+                match progress(&Progress { tensor, index, tensors: tensors.len(), done, total }) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(()) => Err(QuantizeError::Interrupted),
+                }
+            };
+            Job { tensor: &data, to: tensor.to, tier }.run(&mut writer, &mut after_slab)?;
+        }
+        Ok::<_, QuantizeError>(())
+    })?;
+    writer.finish()?;
+    Ok(tensors)
+}
+
+/// The tensors of the result, in file order.
+fn plan(
+    source: &Checkpoint,
+    model: &ModelFacts,
+    options: &QuantizeOptions,
+) -> Result<Vec<QuantizedTensor>, QuantizeError> {
+    let mut infos: Vec<_> = source.tensors().collect();
+    infos.sort_by(|a, b| file_order(&a.name, &b.name));
+    let facts = infos.iter().map(|info| {
+        let dtype = source.tensor(&info.name)?.dtype;
+        Ok(TensorFacts { name: &info.name, shape: &info.shape, dtype })
+    });
+    let facts = facts.collect::<Result<Vec<_>, QuantizeError>>()?;
+    let types = choose_types(model, &facts, &options.types)?;
+
+    let mut tensors = Vec::with_capacity(infos.len());
+    for ((info, facts), to) in infos.iter().zip(facts).zip(types) {
+        if facts.dtype != to && !facts.dtype.is_float() && !options.requantize {
+            return Err(QuantizeError::Quantized { tensor: info.name.clone(), found: facts.dtype });
+        }
+        tensors.push(QuantizedTensor {
+            name: info.name.clone(),
+            shape: info.shape.clone(),
+            from: facts.dtype,
+            to,
+            bytes_in: info.bytes,
+            bytes_out: info.elements() / to.block * to.bytes,
+        });
+    }
+    Ok(tensors)
+}
+
+/// One tensor's way from the source to the file.
+struct Job<'a> {
+    tensor: &'a Tensor,
+    to: DType,
+    tier: Tier,
+}
+
+impl Job<'_> {
+    /// Encodes a slab while the one before it is written. The source's pages are released behind it.
+    fn run(
+        &self,
+        writer: &mut GgufWriter,
+        after_slab: &mut (impl FnMut(usize) -> Result<(), QuantizeError> + Send),
+    ) -> Result<(), QuantizeError> {
+        let Tensor { name, data, dtype: from, .. } = self.tensor;
+        let slab_bytes = SLAB / from.block * from.bytes;
+        let (mut ready, mut next) = (Vec::new(), Vec::new());
+        for start in (0..data.len()).step_by(slab_bytes) {
+            let end = data.len().min(start + slab_bytes);
+            let first_value = start / from.bytes * from.block;
+            let (written, encoded) =
+                rayon::join(|| writer.write(name, &ready), || self.encode(&data[start..end], first_value, &mut next));
+            written?;
+            encoded?;
+            if let Some(slab) = data.slice(start..end) {
+                slab.release();
+            }
+            std::mem::swap(&mut ready, &mut next);
+            after_slab(end - start)?;
+        }
+        Ok(writer.write(name, &ready)?)
+    }
+
+    /// Encodes a part of the tensor that starts at value `first_value` into `out`.
+    fn encode(&self, source: &[u8], first_value: usize, out: &mut Vec<u8>) -> Result<(), QuantizeError> {
+        let (from, to) = (self.tensor.dtype, self.to);
+        out.resize(source.len() / from.bytes * from.block / to.block * to.bytes, 0);
+        let chunks = source.par_chunks(CHUNK / from.block * from.bytes);
+        let outs = out.par_chunks_mut(CHUNK / to.block * to.bytes);
+        chunks.zip(outs).enumerate().try_for_each_init(Vec::new, |values: &mut Vec<f32>, (i, (chunk, out))| {
+            values.resize(chunk.len() / from.bytes * from.block, 0.0);
+            (from.decode)(chunk, values);
+            if !all_finite(values) {
+                let at = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
+                return Err(self.not_finite(first_value + i * CHUNK + at));
+            }
+            if from == to {
+                out.copy_from_slice(chunk);
+                return Ok(());
+            }
+            (to.encode)(self.tier, values, out);
+            if (to.finite)(out) {
+                Ok(())
+            } else {
+                Err(QuantizeError::TooLarge { tensor: self.tensor.name.clone(), dtype: to })
+            }
+        })
+    }
+
+    fn not_finite(&self, value: usize) -> QuantizeError {
+        let cols = self.tensor.shape.last().copied().unwrap_or(1);
+        QuantizeError::NotFinite { tensor: self.tensor.name.clone(), row: value / cols }
+    }
+}
+
+/// Whether no value is infinite or NaN. Looks at all values, so that the loop is one of vectors.
+fn all_finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7F80_0000;
+    !values.iter().fold(false, |bad, v| bad | (v.to_bits() & EXPONENT == EXPONENT))
+}

@@ -1,0 +1,160 @@
+//! The small random models of `scripts/oracle/quantize_models.py`, made from the same integers.
+
+use std::path::Path;
+
+use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
+use kernels::DType;
+use kernels::simd::Tier;
+
+pub struct Model {
+    hidden: usize,
+    ffn: usize,
+    layers: usize,
+    /// Rows of k and v.
+    kv: usize,
+    vocab: usize,
+    experts: usize,
+    /// Whether the output matrix is a tensor of its own.
+    untied: bool,
+    /// The types of layers in turn: attention, feed-forward.
+    kinds: &'static [(DType, DType)],
+}
+
+/// Layers of different types; all widths are multiples of 256.
+pub const DENSE: Model = Model {
+    hidden: 256,
+    ffn: 512,
+    layers: 5,
+    kv: 128,
+    vocab: 320,
+    experts: 0,
+    untied: true,
+    kinds: &[(DType::F16, DType::F16), (DType::F32, DType::BF16)],
+};
+
+/// Widths that are multiples of 32, and of 8.
+pub const NARROW: Model = Model {
+    hidden: 96,
+    ffn: 72,
+    layers: 2,
+    kv: 96,
+    vocab: 64,
+    experts: 0,
+    untied: false,
+    kinds: &[(DType::F32, DType::F32)],
+};
+
+/// A mixture of eight experts.
+pub const EXPERTS: Model = Model {
+    hidden: 256,
+    ffn: 256,
+    layers: 2,
+    kv: 256,
+    vocab: 64,
+    experts: 8,
+    untied: true,
+    kinds: &[(DType::F16, DType::F16)],
+};
+
+impl Model {
+    pub fn write(&self, path: &Path) {
+        let tensors = self.tensors();
+        let mut writer = GgufWriter::create(path, &self.metadata(), &tensors).unwrap();
+        for (i, tensor) in tensors.iter().enumerate() {
+            let cols = *tensor.shape.last().unwrap();
+            let rows = tensor.shape.iter().product::<usize>() / cols;
+            let values = values(i as u64 + 1, rows, cols);
+            let mut bytes = vec![0; tensor.dtype.row_bytes(values.len())];
+            (tensor.dtype.encode)(Tier::Scalar, &values, &mut bytes);
+            writer.write(&tensor.name, &bytes).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    pub fn metadata(&self) -> MetadataBuilder {
+        let mut keys = MetadataBuilder::new();
+        keys.set("general.architecture", "llama");
+        for (key, value) in [
+            ("block_count", self.layers),
+            ("context_length", 64),
+            ("embedding_length", self.hidden),
+            ("feed_forward_length", self.ffn),
+            ("attention.head_count", 4),
+            ("attention.head_count_kv", 4 * self.kv / self.hidden),
+        ] {
+            keys.set(&format!("llama.{key}"), &(value as u32));
+        }
+        keys.set("llama.attention.layer_norm_rms_epsilon", &1e-5f32);
+        if self.experts > 0 {
+            keys.set("llama.expert_count", &(self.experts as u32));
+            keys.set("llama.expert_used_count", &2u32);
+        }
+        keys.set("tokenizer.ggml.model", "none");
+        keys.set("llama.vocab_size", &(self.vocab as u32));
+        keys
+    }
+
+    pub fn tensors(&self) -> Vec<NewTensor> {
+        let mut tensors = Vec::new();
+        let mut add = |name: String, dtype: DType, shape: &[usize]| {
+            tensors.push(NewTensor { name, dtype, shape: shape.to_owned() });
+        };
+        let &Self { hidden, ffn, kv, vocab, experts, .. } = self;
+        let kind = self.kinds[0].0;
+        add("token_embd.weight".to_owned(), kind, &[vocab, hidden]);
+        for layer in 0..self.layers {
+            let (attention, feed_forward) = self.kinds[layer % self.kinds.len()];
+            let name = |part: &str| format!("blk.{layer}.{part}.weight");
+            add(name("attn_norm"), DType::F32, &[hidden]);
+            add(name("attn_q"), attention, &[hidden, hidden]);
+            add(name("attn_k"), attention, &[kv, hidden]);
+            add(name("attn_v"), attention, &[kv, hidden]);
+            add(name("attn_output"), attention, &[hidden, hidden]);
+            add(name("ffn_norm"), DType::F32, &[hidden]);
+            if experts > 0 {
+                add(name("ffn_gate_inp"), DType::F32, &[experts, hidden]);
+                add(name("ffn_gate_exps"), feed_forward, &[experts, ffn, hidden]);
+                add(name("ffn_up_exps"), feed_forward, &[experts, ffn, hidden]);
+                add(name("ffn_down_exps"), feed_forward, &[experts, hidden, ffn]);
+            } else {
+                add(name("ffn_gate"), feed_forward, &[ffn, hidden]);
+                add(name("ffn_up"), feed_forward, &[ffn, hidden]);
+                add(name("ffn_down"), feed_forward, &[hidden, ffn]);
+            }
+        }
+        add("output_norm.weight".to_owned(), DType::F32, &[hidden]);
+        if self.untied {
+            add("output.weight".to_owned(), kind, &[vocab, hidden]);
+        }
+        tensors
+    }
+}
+
+/// `[rows, cols]` values of about 0.01, and every now and then a row of another kind. Nothing is rounded.
+fn values(seed: u64, rows: usize, cols: usize) -> Vec<f32> {
+    let power = |n: i32| 2f32.powi(n);
+    let mut x: Vec<f32> = (1..=(rows * cols) as u64)
+        .map(|i| {
+            let z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            let z = z ^ (z >> 31);
+            let sum: i32 = (0..4).map(|part| i32::from((z >> (16 * part)) as i16)).sum();
+            sum as f32 * power(-22)
+        })
+        .collect();
+    for (row, x) in x.chunks_exact_mut(cols).enumerate() {
+        match (seed + row as u64) % 16 {
+            0 => x.fill(0.0),
+            1 => x.fill(x[0]),
+            2 => x.iter_mut().for_each(|v| *v *= power(20)),
+            3 => x.iter_mut().for_each(|v| *v *= power(-18)),
+            4 => x[7] *= power(10),
+            5 => x.iter_mut().for_each(|v| *v = v.abs()),
+            6 => x.iter_mut().for_each(|v| *v = -v.abs()),
+            7 => x.iter_mut().enumerate().filter(|(i, _)| i % 8 != 0).for_each(|(_, v)| *v = -0.0),
+            _ => {}
+        }
+    }
+    x
+}
