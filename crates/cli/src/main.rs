@@ -8,6 +8,7 @@ mod facts;
 mod generation;
 mod input;
 mod interrupt;
+mod legacy;
 mod prompt;
 mod session;
 mod settings;
@@ -17,6 +18,7 @@ mod ui;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::commands::Command;
 use crate::context::{Context, Global};
@@ -40,10 +42,32 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let context = Context::new(cli.global);
     match interrupt::install().and_then(|()| cli.command.run(&context)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ui::error::report(&error),
     }
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for, and gives the status to exit with.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed standard output is no failure.
+    let _printed = error.print();
+    let typed = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let hint = match error.kind() {
+        ErrorKind::InvalidSubcommand => typed(ContextKind::InvalidSubcommand).and_then(legacy::command),
+        ErrorKind::UnknownArgument => typed(ContextKind::InvalidArg).and_then(legacy::flag),
+        _ => None,
+    };
+    if let Some(hint) = hint {
+        ui::error::print_hint(&hint);
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
 }

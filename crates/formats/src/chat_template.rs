@@ -3,7 +3,6 @@
 use crate::FormatError;
 use crate::gguf::Metadata;
 
-const DEFAULT: &str = "default";
 /// In GGUF files, the default template; named ones have `.NAME` behind it.
 const GGUF_KEY: &str = "tokenizer.chat_template";
 
@@ -15,6 +14,9 @@ pub struct ChatTemplates {
 }
 
 impl ChatTemplates {
+    /// The name of the template that chats use unless they ask for another.
+    pub const DEFAULT: &'static str = "default";
+
     /// # Errors
     /// A template is not a string in UTF-8.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, FormatError> {
@@ -32,7 +34,7 @@ impl ChatTemplates {
 
     /// The template that chats use unless they ask for another.
     pub fn default_template(&self) -> Option<&str> {
-        self.get(DEFAULT)
+        self.get(Self::DEFAULT)
     }
 
     /// The template of this name, such as `tool_use`.
@@ -46,7 +48,7 @@ impl ChatTemplates {
     }
 
     pub(crate) fn set_default(&mut self, text: String) {
-        self.set(DEFAULT, text);
+        self.set(Self::DEFAULT, text);
     }
 
     /// Adds a template, in place of one with the same name.

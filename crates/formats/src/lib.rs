@@ -1,8 +1,8 @@
 //! Checkpoints on disk.
 //!
 //! Everything that reads a model sees a [`Checkpoint`]: settings, tokenizer, chat template, and tensors as ranges of mapped
-//! files. `gguf` and `safetensors` parse headers, `hf` reads the JSON files of a Hugging Face folder; `gguf` and `npy` write
-//! files, which appear whole or not at all ([`NewFile`]).
+//! files. `gguf` and `safetensors` parse headers, `hf` reads the JSON files of a Hugging Face folder; `gguf`, `safetensors`
+//! and `npy` write files, which appear whole or not at all ([`NewFile`], [`NewFolder`]).
 //!
 //! Files are untrusted. Parsing is safe Rust; each count, length and offset is compared with the size of the file before
 //! it is used, and nothing is allocated that the file's size does not justify.
@@ -15,6 +15,7 @@ pub mod gguf;
 pub mod hf;
 mod mapped;
 mod new_file;
+mod new_folder;
 pub mod npy;
 pub mod safetensors;
 mod sniff;
@@ -27,5 +28,6 @@ pub use error::FormatError;
 pub use generation::GenerationDefaults;
 pub use mapped::MappedFile;
 pub use new_file::NewFile;
+pub use new_folder::NewFolder;
 pub use tensor::{RawType, Tensor, TensorInfo};
 pub use tokenizer_files::{HfTokenizer, TokenizerFiles};

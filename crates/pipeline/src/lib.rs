@@ -1,10 +1,12 @@
-//! Measuring models and making smaller ones: perplexity and divergence, logits, throughput, quantizing.
+//! What is done with models besides running them: converting and quantizing; measuring perplexity, divergence, logits and
+//! throughput.
 //!
 //! What measures runs on a backend's program alone, one sequence of pages at a time; no engine is needed.
 
 pub mod bench;
 mod cache;
 pub mod card;
+pub mod convert;
 pub mod evaluate;
 pub mod gate;
 pub mod logits;

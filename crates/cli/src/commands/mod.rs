@@ -2,6 +2,7 @@
 
 mod bench;
 mod completions;
+mod convert;
 mod detokenize;
 mod eval;
 mod inspect;
@@ -30,6 +31,7 @@ pub enum Command {
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Logits(logits::Args),
+    Convert(convert::Args),
     Eval(eval::Args),
     Bench(bench::Args),
     Quantize(Box<quantize::Args>),
@@ -48,6 +50,7 @@ impl Command {
             Self::Tokenize(args) => tokenize::run(args, context),
             Self::Detokenize(args) => detokenize::run(args, context),
             Self::Logits(args) => logits::run(args, context),
+            Self::Convert(args) => convert::run(args, context),
             Self::Eval(args) => eval::run(args, context),
             Self::Bench(args) => bench::run(args, context),
             Self::Quantize(args) => quantize::run(*args, context),

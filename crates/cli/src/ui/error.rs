@@ -8,6 +8,7 @@ use formats::FormatError;
 use hub::HubError;
 use model::ModelError;
 use model::tokenizer::TokenizerError;
+use pipeline::convert::ConvertError;
 
 use super::style::Style;
 use super::{StdoutError, visible};
@@ -109,6 +110,15 @@ pub fn print(error: &anyhow::Error) {
     eprint!("{}", render(error, Style::of(&io::stderr())));
 }
 
+/// Writes advice to standard error.
+pub fn print_hint(hint: &str) {
+    eprint!("{}", render_hint(hint, Style::of(&io::stderr())));
+}
+
+fn render_hint(hint: &str, style: Style) -> String {
+    format!("{} {}\n", style.note("hint:"), visible(hint))
+}
+
 /// The text of [`print`]. A cause whose text its parent already ends with is not repeated.
 fn render(error: &anyhow::Error, style: Style) -> String {
     let mut shown = visible(&error.to_string()).into_owned();
@@ -121,7 +131,7 @@ fn render(error: &anyhow::Error, style: Style) -> String {
         }
     }
     if let Some(hint) = error.chain().find_map(hint) {
-        out += &format!("{} {}\n", style.note("hint:"), visible(&hint));
+        out += &render_hint(&hint, style);
     }
     out
 }
@@ -136,7 +146,8 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         TokenizerError::Format(error) => error.hint().map(str::to_owned),
         _ => None,
     };
-    ours().or_else(format).or_else(model).or_else(hub).or_else(tokenizer)
+    let convert = || error.downcast_ref::<ConvertError>()?.hint().map(str::to_owned);
+    ours().or_else(format).or_else(model).or_else(hub).or_else(tokenizer).or_else(convert)
 }
 
 #[cfg(test)]

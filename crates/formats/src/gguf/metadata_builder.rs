@@ -1,8 +1,16 @@
 //! Metadata of a file that is yet to be written.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use kernels::plan::Bytes;
+
 use super::metadata::Metadata;
 use super::to_value::ToValue;
 use super::value::ValueType;
+use super::writer::VERSION;
+use super::{Header, MAGIC};
+use crate::FormatError;
 
 /// Keys with their values, encoded, in the order in which they will stand in the file.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +45,22 @@ impl MetadataBuilder {
 
     pub fn contains(&self, key: &str) -> bool {
         self.entries.iter().any(|e| e.key == key)
+    }
+
+    /// The metadata as a reader of the file at `path` will see it.
+    ///
+    /// # Errors
+    /// A key that is too long, or an array within arrays that goes too deep.
+    pub fn read_back(&self, path: &Path) -> Result<Metadata, FormatError> {
+        let mut header = Vec::new();
+        header.extend(MAGIC);
+        VERSION.write(&mut header);
+        0u64.write(&mut header);
+        (self.len() as u64).write(&mut header);
+        self.write(&mut header);
+        let len = header.len();
+        let bytes = Bytes::new(Arc::new(header), 0..len).expect("the whole range of a source");
+        Ok(Header::parse(bytes, path)?.metadata)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -10,7 +10,7 @@ use super::to_value::ToValue;
 use super::{MAGIC, MetadataBuilder};
 use crate::{FormatError, NewFile};
 
-const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 3;
 /// The largest memory page of common machines; beyond it an alignment wastes space and helps nobody.
 const MAX_ALIGNMENT: u32 = 1 << 16;
 

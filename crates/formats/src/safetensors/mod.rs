@@ -5,7 +5,9 @@
 
 mod folder;
 mod header;
+mod writer;
 
 pub use header::parse;
+pub use writer::SafetensorsWriter;
 
 pub(crate) use folder::{INDEX_FILE, SINGLE_FILE, open};

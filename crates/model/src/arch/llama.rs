@@ -14,12 +14,14 @@ pub static ARCHITECTURE: Architecture = Architecture {
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: &[],
+    gguf_rope: RopeStyle::Interleaved,
+    hf_biases: &[("attention_bias", |b| b.qkv), ("mlp_bias", |b| b.mlp)],
 };
 
 /// GGUF files have the rows of Q and K permuted so that neighbours rotate together. Llama 3's RoPE scaling comes as the
 /// tensor `rope_freqs.weight`, and the file tells of biases by having them.
 fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
-    let mut config = from_gguf::common(metadata, ARCHITECTURE.name, RopeStyle::Interleaved)?;
+    let mut config = from_gguf::common(metadata, ARCHITECTURE.name, ARCHITECTURE.gguf_rope)?;
     config.rope.divisors = Presence::Optional;
     config.biases = Biases::all(Presence::Optional);
     Ok(config)

@@ -5,6 +5,7 @@
 //! what differs.
 
 mod config;
+mod divisors;
 mod from_gguf;
 mod from_hf;
 mod llama;
@@ -12,13 +13,17 @@ mod names;
 mod qwen2;
 mod qwen3;
 mod rope;
+mod to_gguf;
+mod to_hf;
 
 use formats::gguf::Metadata;
 use formats::hf::HfConfig;
 use formats::{Checkpoint, Config};
+use kernels::plan::RopeStyle;
 
 pub use config::{Biases, DecoderConfig, Presence};
 pub use rope::{RopeScaling, RopeSettings};
+pub use to_gguf::ROPE_FREQS;
 
 use crate::ModelError;
 
@@ -36,6 +41,10 @@ pub struct Architecture {
     /// Tensors beyond those of the plain decoder: the canonical name, which is GGUF's, and the name in Hugging Face files;
     /// without `.weight`, and with `{}` for the layer.
     pub extra_tensors: &'static [(&'static str, &'static str)],
+    /// Which values of a head GGUF files rotate together; in Hugging Face files it is its halves.
+    pub gguf_rope: RopeStyle,
+    /// Keys of `config.json` that say which linear layers have biases.
+    pub hf_biases: &'static [(&'static str, fn(&Biases) -> Presence)],
 }
 
 /// Every architecture that runs, each a file of this folder.

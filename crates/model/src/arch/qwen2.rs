@@ -14,12 +14,14 @@ pub static ARCHITECTURE: Architecture = Architecture {
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: &[],
+    gguf_rope: RopeStyle::Half,
+    hf_biases: &[],
 };
 
 const BIASES: Biases = Biases { qkv: Presence::Required, ..Biases::NONE };
 
 fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
-    let config = from_gguf::common(metadata, ARCHITECTURE.name, RopeStyle::Half)?;
+    let config = from_gguf::common(metadata, ARCHITECTURE.name, ARCHITECTURE.gguf_rope)?;
     Ok(DecoderConfig { biases: BIASES, ..config })
 }
 

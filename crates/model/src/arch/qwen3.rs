@@ -14,10 +14,12 @@ pub static ARCHITECTURE: Architecture = Architecture {
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: names::QK_NORM,
+    gguf_rope: RopeStyle::Half,
+    hf_biases: &[("attention_bias", |b| b.qkv)],
 };
 
 fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
-    let config = from_gguf::common(metadata, ARCHITECTURE.name, RopeStyle::Half)?;
+    let config = from_gguf::common(metadata, ARCHITECTURE.name, ARCHITECTURE.gguf_rope)?;
     Ok(DecoderConfig { qk_norm: true, ..config })
 }
 

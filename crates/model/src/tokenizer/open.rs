@@ -22,7 +22,7 @@ impl Tokenizer {
     /// When the files contradict themselves or describe what is not supported.
     pub fn from_files(files: &TokenizerFiles) -> Result<Self, TokenizerError> {
         match files {
-            TokenizerFiles::Gguf(metadata) => Self::from_gguf(&vocabulary(metadata)?),
+            TokenizerFiles::Gguf(metadata) => Self::from_gguf(&GgufVocabulary::of(metadata)?),
             TokenizerFiles::HuggingFace(tokenizer) => {
                 let name = |key| tokenizer.config.special_token(key);
                 let names = SpecialNames { bos: name("bos_token")?, eos: name("eos_token")?, eot: name("eot_token")? };
@@ -32,27 +32,32 @@ impl Tokenizer {
     }
 }
 
-/// The keys `tokenizer.ggml.*` of a file.
-fn vocabulary(metadata: &Metadata) -> Result<GgufVocabulary<'_>, FormatError> {
-    // A file gives ids outside the vocabulary, or -1, for roles that no token has.
-    let id = |key: &str| Ok::<_, FormatError>(metadata.get::<i64>(key)?.and_then(|id| u32::try_from(id).ok()));
-    Ok(GgufVocabulary {
-        model: metadata.require("tokenizer.ggml.model")?,
-        pre: metadata.get("tokenizer.ggml.pre")?,
-        tokens: metadata.require("tokenizer.ggml.tokens")?,
-        token_type: metadata.get("tokenizer.ggml.token_type")?.unwrap_or_default(),
-        scores: metadata.get("tokenizer.ggml.scores")?.unwrap_or_default(),
-        merges: metadata.get("tokenizer.ggml.merges")?.unwrap_or_default(),
-        bos_token_id: id("tokenizer.ggml.bos_token_id")?,
-        eos_token_id: id("tokenizer.ggml.eos_token_id")?,
-        eot_token_id: id("tokenizer.ggml.eot_token_id")?,
-        unknown_token_id: id("tokenizer.ggml.unknown_token_id")?,
-        add_bos_token: metadata.get("tokenizer.ggml.add_bos_token")?,
-        add_eos_token: metadata.get("tokenizer.ggml.add_eos_token")?,
-        add_space_prefix: metadata.get("tokenizer.ggml.add_space_prefix")?,
-        remove_extra_whitespaces: metadata.get("tokenizer.ggml.remove_extra_whitespaces")?,
-        has_charsmap: metadata
-            .get::<formats::gguf::Array>("tokenizer.ggml.precompiled_charsmap")?
-            .is_some_and(|map| !map.is_empty()),
-    })
+impl<'a> GgufVocabulary<'a> {
+    /// The keys `tokenizer.ggml.*` of a file.
+    ///
+    /// # Errors
+    /// A key is missing or of the wrong type.
+    pub fn of(metadata: &'a Metadata) -> Result<Self, FormatError> {
+        // A file gives ids outside the vocabulary, or -1, for roles that no token has.
+        let id = |key: &str| Ok::<_, FormatError>(metadata.get::<i64>(key)?.and_then(|id| u32::try_from(id).ok()));
+        Ok(Self {
+            model: metadata.require("tokenizer.ggml.model")?,
+            pre: metadata.get("tokenizer.ggml.pre")?,
+            tokens: metadata.require("tokenizer.ggml.tokens")?,
+            token_type: metadata.get("tokenizer.ggml.token_type")?.unwrap_or_default(),
+            scores: metadata.get("tokenizer.ggml.scores")?.unwrap_or_default(),
+            merges: metadata.get("tokenizer.ggml.merges")?.unwrap_or_default(),
+            bos_token_id: id("tokenizer.ggml.bos_token_id")?,
+            eos_token_id: id("tokenizer.ggml.eos_token_id")?,
+            eot_token_id: id("tokenizer.ggml.eot_token_id")?,
+            unknown_token_id: id("tokenizer.ggml.unknown_token_id")?,
+            add_bos_token: metadata.get("tokenizer.ggml.add_bos_token")?,
+            add_eos_token: metadata.get("tokenizer.ggml.add_eos_token")?,
+            add_space_prefix: metadata.get("tokenizer.ggml.add_space_prefix")?,
+            remove_extra_whitespaces: metadata.get("tokenizer.ggml.remove_extra_whitespaces")?,
+            has_charsmap: metadata
+                .get::<formats::gguf::Array>("tokenizer.ggml.precompiled_charsmap")?
+                .is_some_and(|map| !map.is_empty()),
+        })
+    }
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod parts;
+pub(super) mod to_gguf;
 
 use std::borrow::Cow;
 

@@ -1,0 +1,42 @@
+//! Converting between GGUF files and Hugging Face folders.
+//!
+//! Tensors stream: beside the mapped source, a few million values are held at a time. Data of the same type goes through
+//! bit for bit. What was written is opened again, and tokenizes a probe as the source does, before it gets its name.
+
+mod error;
+mod plan;
+mod probe;
+mod stream;
+mod to_gguf;
+mod to_hf;
+
+use kernels::DType;
+
+pub use error::ConvertError;
+pub use to_gguf::to_gguf;
+pub use to_hf::to_hf;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConvertOptions {
+    /// The type of all matrices: F32, F16 or BF16. `None` keeps that of the source, which then must be one of them.
+    pub dtype: Option<DType>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Bytes of the source's tensors.
+    pub done: u64,
+    pub total: u64,
+}
+
+/// Hears of progress, and says whether to go on.
+pub type Observer<'a> = dyn FnMut(Progress) -> bool + 'a;
+
+/// What was written.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Converted {
+    pub tensors: usize,
+    /// Bytes of all tensors' data.
+    pub bytes: u64,
+}

@@ -1,0 +1,131 @@
+//! The data of one tensor on its way from the source to the result.
+
+use formats::{FormatError, Tensor};
+use kernels::DType;
+use kernels::simd::Tier;
+
+use super::ConvertError;
+
+/// Values that are held at a time: a few megabytes in f32.
+const BATCH: usize = 1 << 20;
+
+/// In which order the rows of each head are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowOrder {
+    /// From halves, `0 … d/2, d/2 … d`, to pairs of what rotates together: `0, d/2, 1, d/2 + 1, …`.
+    Interleave { head_dim: usize },
+    /// The inverse.
+    Halves { head_dim: usize },
+}
+
+impl RowOrder {
+    /// The row of the source that becomes row `row` of the result. Heads are whole: their rows are even in number.
+    fn source(self, row: usize) -> usize {
+        match self {
+            Self::Interleave { head_dim } => {
+                let (head, at) = (row / head_dim, row % head_dim);
+                head * head_dim + at % 2 * (head_dim / 2) + at / 2
+            }
+            Self::Halves { head_dim } => {
+                let (head, at, half) = (row / head_dim, row % head_dim, head_dim / 2);
+                head * head_dim + at % half * 2 + at / half
+            }
+        }
+    }
+}
+
+/// Hands the tensor's data, as `target`, to `sink` in pieces. The source's pages are let go behind it.
+///
+/// # Errors
+/// Those of `sink`; values that the type cannot hold.
+pub(super) fn stream(
+    tensor: &Tensor,
+    target: DType,
+    order: Option<RowOrder>,
+    tier: Tier,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), ConvertError>,
+) -> Result<(), ConvertError> {
+    // A vector is one row, unless its values are what is reordered.
+    let cols = match (&tensor.shape[..], order) {
+        ([_], Some(_)) | ([], _) => 1,
+        (shape, _) => shape.last().copied().unwrap_or(1),
+    };
+    let rows = tensor.shape.iter().product::<usize>().checked_div(cols).unwrap_or(0);
+    let row_bytes = tensor.dtype.row_bytes(cols);
+    let batch = (BATCH / cols.max(1)).max(1);
+    let (mut bytes, mut values, mut encoded) = (Vec::new(), Vec::new(), Vec::new());
+    for start in (0..rows).step_by(batch) {
+        let end = (start + batch).min(rows);
+        let row = |row: usize| -> Result<&[u8], ConvertError> {
+            let at = row * row_bytes;
+            tensor.data.get(at..at + row_bytes).ok_or_else(|| outside(tensor, row))
+        };
+        let piece = match order {
+            None => {
+                let whole = tensor.data.get(start * row_bytes..end * row_bytes);
+                whole.ok_or_else(|| outside(tensor, end))?
+            }
+            Some(order) => {
+                bytes.clear();
+                for at in start..end {
+                    bytes.extend_from_slice(row(order.source(at))?);
+                }
+                &bytes
+            }
+        };
+        if tensor.dtype == target {
+            sink(piece)?;
+        } else {
+            let count = (end - start) * cols;
+            values.resize(count, 0.0);
+            (tensor.dtype.decode)(piece, &mut values);
+            encoded.resize(target.row_bytes(count), 0);
+            (target.encode)(tier, &values, &mut encoded);
+            if !(target.finite)(&encoded) && values.iter().all(|v| v.is_finite()) {
+                return Err(ConvertError::TooLarge { tensor: tensor.name.clone(), dtype: target });
+            }
+            sink(&encoded)?;
+        }
+        if order.is_none()
+            && let Some(part) = tensor.data.slice(start * row_bytes..end * row_bytes)
+        {
+            part.release();
+        }
+    }
+    tensor.data.release();
+    Ok(())
+}
+
+/// Whether all values are the same in `dtype`.
+pub(super) fn is_exact(tensor: &Tensor, dtype: DType, tier: Tier) -> bool {
+    let values = tensor.to_f32();
+    let mut blocks = vec![0; dtype.row_bytes(values.len())];
+    (dtype.encode)(tier, &values, &mut blocks);
+    let mut back = vec![0.0; values.len()];
+    (dtype.decode)(&blocks, &mut back);
+    values.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+fn outside(tensor: &Tensor, row: usize) -> ConvertError {
+    ConvertError::Format(FormatError::Tensor {
+        path: Default::default(),
+        tensor: tensor.name.clone(),
+        expected: format!("row {row}"),
+        found: "the end of the data".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_orders_undo_each_other() {
+        let (to, from) = (RowOrder::Interleave { head_dim: 6 }, RowOrder::Halves { head_dim: 6 });
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|row| to.source(row)), [0, 3, 1, 4, 2, 5]);
+        for row in 0..18 {
+            assert_eq!(from.source(to.source(row)), row);
+            assert_eq!(to.source(from.source(row)), row);
+        }
+    }
+}

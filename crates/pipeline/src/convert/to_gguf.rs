@@ -1,0 +1,212 @@
+//! A Hugging Face folder as a GGUF file.
+
+use std::path::Path;
+
+use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
+use formats::hf::HfConfig;
+use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, TokenizerFiles};
+use kernels::DType;
+use kernels::simd::Tier;
+use model::arch::{Architecture, DecoderConfig, ROPE_FREQS};
+use model::tokenizer::Tokenizer;
+
+use super::plan::{Step, Types, main_type, order_of};
+use super::stream::{RowOrder, stream};
+use super::{ConvertError, ConvertOptions, Converted, Observer, Progress, probe};
+use crate::quantize::FileType;
+
+/// The version of the block layouts, a constant since 2023.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// Writes the checkpoint as the GGUF file `target`, which appears when it is whole.
+///
+/// # Errors
+/// The source is no Hugging Face folder, or one of a model that is not supported; GGUF cannot express it; the disk is full;
+/// the observer said to stop.
+pub fn to_gguf(
+    source: &Checkpoint,
+    target: &Path,
+    options: ConvertOptions,
+    observer: &mut Observer,
+) -> Result<Converted, ConvertError> {
+    let Config::HuggingFace(hf) = source.config() else { return Err(ConvertError::AlreadyGguf) };
+    let tier = Tier::detect()?;
+    let architecture = Architecture::of(source)?;
+    let config = architecture.config(source)?;
+    // Checks every tensor's presence and shape.
+    model::build_plan(source)?;
+    let steps = steps(source, architecture, &config, &Types::new(source, options)?)?;
+    let divisors = config.rope.divisors();
+    let metadata = metadata(source, hf, architecture, &config, &steps)?;
+
+    let derived = divisors.iter().map(|divisors| NewTensor {
+        name: ROPE_FREQS.to_owned(),
+        dtype: DType::F32,
+        shape: vec![divisors.len()],
+    });
+    let tensors: Vec<NewTensor> = derived.chain(steps.iter().map(|step| step.target.clone())).collect();
+    let mut writer = GgufWriter::create(target, &metadata, &tensors)?;
+    if let Some(divisors) = &divisors {
+        let bytes: Vec<u8> = divisors.iter().flat_map(|d| d.to_le_bytes()).collect();
+        writer.write(ROPE_FREQS, &bytes)?;
+    }
+    let mut progress = Progress { done: 0, total: source.total_bytes() as u64 };
+    let mut written = 0;
+    for step in &steps {
+        let tensor = source.tensor(&step.source)?;
+        stream(&tensor, step.target.dtype, step.order, tier, &mut |bytes| {
+            written += bytes.len() as u64;
+            writer.write(&step.target.name, bytes)?;
+            if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
+        })?;
+        progress.done += tensor.data.len() as u64;
+        if !observer(progress) {
+            return Err(ConvertError::Interrupted);
+        }
+    }
+    writer.finish()?;
+    Ok(Converted { tensors: tensors.len(), bytes: written })
+}
+
+fn steps(
+    source: &Checkpoint,
+    architecture: &'static Architecture,
+    config: &DecoderConfig,
+    types: &Types,
+) -> Result<Vec<Step>, ConvertError> {
+    let mut steps = Vec::new();
+    for info in source.tensors() {
+        // Early checkpoints store the frequencies, which follow from the settings; tied ones may store the embedding twice.
+        let follows = info.name.ends_with(".rotary_emb.inv_freq") || (config.tied && info.name == "lm_head.weight");
+        if follows {
+            continue;
+        }
+        let name = architecture
+            .to_canonical(&info.name)
+            .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
+        let found = source.tensor(&info.name)?.dtype;
+        let dtype = if info.shape.len() > 1 { types.matrix(found) } else { DType::F32 };
+        let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
+        steps.push(Step {
+            source: info.name.clone(),
+            target: NewTensor { name, dtype, shape: info.shape.clone() },
+            order,
+        });
+    }
+    Ok(steps)
+}
+
+fn metadata(
+    source: &Checkpoint,
+    hf: &HfConfig,
+    architecture: &Architecture,
+    config: &DecoderConfig,
+    steps: &[Step],
+) -> Result<MetadataBuilder, ConvertError> {
+    let generation = source.generation_defaults()?;
+    let mut out = MetadataBuilder::new();
+    out.set("general.architecture", architecture.name);
+    out.set("general.type", "model");
+    write_sampling(&generation, &mut out);
+    let folder = source.path().canonicalize().unwrap_or_else(|_| source.path().to_owned());
+    if let Some(name) = folder.file_name() {
+        out.set("general.name", name.to_string_lossy().as_ref());
+    }
+    let parameters: usize = steps.iter().map(|step| step.target.shape.iter().product::<usize>()).sum();
+    out.set("general.size_label", &size_label(parameters));
+    architecture.write_gguf(config, &mut out, hf.path())?;
+    let file_type = FileType::from_name(main_type(steps).name).map_or(0, |t| t.id);
+    out.set("general.file_type", &file_type);
+    out.set("general.quantization_version", &QUANTIZATION_VERSION);
+    write_tokenizer(source, hf, config, &generation, &mut out)?;
+    Ok(out)
+}
+
+fn write_sampling(generation: &GenerationDefaults, out: &mut MetadataBuilder) {
+    if generation.do_sample == Some(false) {
+        out.set("general.sampling.temp", &0f32);
+        return;
+    }
+    if let Some(top_k) = generation.top_k {
+        out.set("general.sampling.top_k", &(top_k as i32));
+    }
+    let floats = [
+        ("top_p", generation.top_p),
+        ("min_p", generation.min_p),
+        ("temp", generation.temperature),
+        ("penalty_repeat", generation.repetition_penalty),
+    ];
+    for (key, value) in floats {
+        if let Some(value) = value {
+            out.set(&format!("general.sampling.{key}"), &value);
+        }
+    }
+}
+
+fn write_tokenizer(
+    source: &Checkpoint,
+    hf: &HfConfig,
+    config: &DecoderConfig,
+    generation: &GenerationDefaults,
+    out: &mut MetadataBuilder,
+) -> Result<(), ConvertError> {
+    let files = source.tokenizer_files()?;
+    let TokenizerFiles::HuggingFace(tokenizer) = &files else { return Err(ConvertError::AlreadyGguf) };
+    // Lists of several ids, and -1 for none, name no single token.
+    let config_id = |role: &str| {
+        let from_config = hf.find(&format!("{role}_token_id")).and_then(|v| v.as_u64()?.try_into().ok());
+        let first_end = || (role == "eos").then(|| generation.eos_token_ids.first().copied()).flatten();
+        from_config.or_else(first_end)
+    };
+    model::tokenizer::write_gguf(tokenizer, config.vocab, &config_id, out)?;
+    write_templates(&source.chat_templates()?, out);
+    let result = TokenizerFiles::Gguf(out.read_back(source.path())?);
+    probe::same_tokens(&Tokenizer::from_files(&files)?, &Tokenizer::from_files(&result)?)
+}
+
+/// The default template under the plain key, others by name.
+fn write_templates(templates: &ChatTemplates, out: &mut MetadataBuilder) {
+    let mut names = Vec::new();
+    for (name, text) in templates.iter() {
+        if name == ChatTemplates::DEFAULT {
+            out.set("tokenizer.chat_template", text);
+        } else {
+            out.set(&format!("tokenizer.chat_template.{name}"), text);
+            names.push(name);
+        }
+    }
+    if !names.is_empty() {
+        out.set("tokenizer.chat_templates", &names);
+    }
+}
+
+/// Parameters as people say them, with at least two digits: `135M`, `1.5B`, `39K`.
+fn size_label(parameters: usize) -> String {
+    let scales = [(1e12, 'T'), (1e9, 'B'), (1e6, 'M')];
+    let count = parameters as f64;
+    let (scale, unit) = scales.into_iter().find(|(scale, _)| count > *scale).unwrap_or((1e3, 'K'));
+    let scaled = count / scale;
+    let whole_digits = scaled.round().to_string().trim_start_matches('0').len();
+    format!("{scaled:.*}{unit}", 2usize.saturating_sub(whole_digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_label;
+
+    #[test]
+    fn sizes_read_as_people_say_them() {
+        let cases = [
+            (38_688, "39K"),
+            (134_515_008, "135M"),
+            (596_049_920, "596M"),
+            (1_235_814_400, "1.2B"),
+            (8_030_261_248, "8.0B"),
+            (70_553_706_496, "71B"),
+            (400, "0.40K"),
+        ];
+        for (parameters, label) in cases {
+            assert_eq!(size_label(parameters), label);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A checkpoint as a folder in Hugging Face layout.
+
+use std::path::Path;
+
+use formats::gguf::NewTensor;
+use formats::safetensors::SafetensorsWriter;
+use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder};
+use kernels::DType;
+use kernels::simd::Tier;
+use model::arch::{Architecture, DecoderConfig, Presence, ROPE_FREQS};
+use model::tokenizer::{GgufVocabulary, Tokenizer};
+use serde_json::{Map, Value, json};
+
+use super::plan::{Step, Types, main_type, order_of};
+use super::stream::{RowOrder, is_exact, stream};
+use super::{ConvertError, ConvertOptions, Converted, Observer, Progress, probe};
+
+/// What the hub and its tools expect of one file.
+const SHARD_BYTES: u64 = 5_000_000_000;
+/// Files beside the weights that go from folder to folder as they are.
+const SETTINGS: [&str; 13] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+];
+
+/// Writes the checkpoint as the folder `target`, which appears when it is whole and replaces what stood there.
+///
+/// # Errors
+/// The model is not supported, or `config.json` and `tokenizer.json` cannot express it; it is quantized and no type is
+/// given; the disk is full; the observer said to stop.
+pub fn to_hf(
+    source: &Checkpoint,
+    target: &Path,
+    options: ConvertOptions,
+    observer: &mut Observer,
+) -> Result<Converted, ConvertError> {
+    let tier = Tier::detect()?;
+    let architecture = Architecture::of(source)?;
+    let config = architecture.config(source)?;
+    // Checks every tensor's presence and shape.
+    model::build_plan(source)?;
+    let types = Types::new(source, options)?;
+    let steps = steps(source, architecture, &config, &types, tier)?;
+    let folder = NewFolder::create(target)?;
+    let dtype = main_type(&steps);
+    match source.config() {
+        Config::Gguf(metadata) => {
+            let tokenizer = GgufVocabulary::of(metadata)?;
+            write_settings(source, architecture, &config, dtype, &tokenizer, &folder)?;
+        }
+        Config::HuggingFace(hf) => {
+            let mut config = hf.value().as_object().cloned().unwrap_or_default();
+            set_dtype(&mut config, dtype);
+            folder.write("config.json", &pretty(&Value::Object(config)))?;
+            copy_settings(source.path(), &folder)?;
+        }
+    }
+
+    let tensors: Vec<NewTensor> = steps.iter().map(|step| step.target.clone()).collect();
+    let mut writer = SafetensorsWriter::create(folder.path(), &tensors, SHARD_BYTES)?;
+    let mut progress = Progress { done: 0, total: source.total_bytes() as u64 };
+    let mut written = 0;
+    for step in &steps {
+        let tensor = source.tensor(&step.source)?;
+        stream(&tensor, step.target.dtype, step.order, tier, &mut |bytes| {
+            written += bytes.len() as u64;
+            writer.write(&step.target.name, bytes)?;
+            if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
+        })?;
+        progress.done += tensor.data.len() as u64;
+        if !observer(progress) {
+            return Err(ConvertError::Interrupted);
+        }
+    }
+    writer.finish()?;
+    verify(source, folder.path())?;
+    folder.finish()?;
+    Ok(Converted { tensors: tensors.len(), bytes: written })
+}
+
+/// Opens what was written: its settings ask for the tensors that it has, and its tokenizer gives the same ids.
+fn verify(source: &Checkpoint, folder: &Path) -> Result<(), ConvertError> {
+    let result = Checkpoint::open(folder)?;
+    model::build_plan(&result)?;
+    if matches!(source.config(), Config::Gguf(_)) {
+        let open = |checkpoint: &Checkpoint| -> Result<Tokenizer, ConvertError> {
+            Ok(Tokenizer::from_files(&checkpoint.tokenizer_files()?)?)
+        };
+        probe::same_tokens(&open(source)?, &open(&result)?)?;
+    }
+    Ok(())
+}
+
+/// Vectors, which are F32 in GGUF files, get the matrices' type where that loses nothing, or where it was asked for.
+fn steps(
+    source: &Checkpoint,
+    architecture: &'static Architecture,
+    config: &DecoderConfig,
+    types: &Types,
+    tier: Tier,
+) -> Result<Vec<Step>, ConvertError> {
+    let from_gguf = matches!(source.config(), Config::Gguf(_));
+    let mut steps = Vec::new();
+    for info in source.tensors() {
+        if info.name == ROPE_FREQS || info.name.ends_with(".rotary_emb.inv_freq") {
+            continue;
+        }
+        let (canonical, name) = if from_gguf {
+            (Some(info.name.clone()), architecture.to_hf(&info.name))
+        } else {
+            (None, Some(info.name.clone()))
+        };
+        let name =
+            name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
+        let order =
+            canonical.and_then(|name| order_of(architecture, config, &name, |head_dim| RowOrder::Halves { head_dim }));
+        let dtype = types.matrix(source.tensor(&info.name)?.dtype);
+        steps.push(Step {
+            source: info.name.clone(),
+            target: NewTensor { name, dtype, shape: info.shape.clone() },
+            order,
+        });
+    }
+    let main = main_type(&steps);
+    if types.dtype.is_none() && from_gguf {
+        for step in steps.iter_mut().filter(|step| step.target.shape.len() < 2) {
+            if is_exact(&source.tensor(&step.source)?, main, tier) {
+                step.target.dtype = main;
+            }
+        }
+    }
+    Ok(steps)
+}
+
+/// The JSON files that GGUF metadata amounts to.
+fn write_settings(
+    source: &Checkpoint,
+    architecture: &Architecture,
+    config: &DecoderConfig,
+    dtype: DType,
+    tokenizer: &GgufVocabulary,
+    folder: &NewFolder,
+) -> Result<(), ConvertError> {
+    let has = |name: &str| source.tensor_info(name).is_some();
+    let mut config = config.clone();
+    config.tied = !has("output.weight");
+    let decide = |presence: Presence, name: &str| match presence {
+        Presence::Optional => Presence::when(has(name)),
+        decided => decided,
+    };
+    config.biases.qkv = decide(config.biases.qkv, "blk.0.attn_q.bias");
+    config.biases.attention_output = decide(config.biases.attention_output, "blk.0.attn_output.bias");
+    config.biases.mlp = decide(config.biases.mlp, "blk.0.ffn_gate.bias");
+    let divisors = if has(ROPE_FREQS) { Some(source.tensor(ROPE_FREQS)?.to_f32()) } else { None };
+
+    let generation = source.generation_defaults()?;
+    let mut settings = architecture.hf_config(&config, divisors.as_deref(), source.path())?;
+    add_token_ids(&generation, &mut settings);
+    set_dtype(&mut settings, dtype);
+    folder.write("config.json", &pretty(&Value::Object(settings)))?;
+    folder.write("generation_config.json", &pretty(&generation_config(&generation)))?;
+    folder.write("tokenizer.json", tokenizer.to_tokenizer_json()?.to_string().as_bytes())?;
+    let tokenizer_config = tokenizer_config(source, tokenizer, &config)?;
+    folder.write("tokenizer_config.json", &pretty(&tokenizer_config))?;
+    Ok(())
+}
+
+/// In both spellings: transformers 5 reads `dtype`, those before `torch_dtype`.
+fn set_dtype(config: &mut Map<String, Value>, dtype: DType) {
+    let names = [(DType::F16, "float16"), (DType::BF16, "bfloat16")];
+    let name = names.iter().find(|(known, _)| *known == dtype).map_or("float32", |(_, name)| name);
+    config.insert("dtype".to_owned(), json!(name));
+    config.insert("torch_dtype".to_owned(), json!(name));
+}
+
+fn add_token_ids(generation: &GenerationDefaults, out: &mut Map<String, Value>) {
+    let eos = match generation.eos_token_ids[..] {
+        [] => Value::Null,
+        [id] => json!(id),
+        ref ids => json!(ids),
+    };
+    out.insert("bos_token_id".to_owned(), json!(generation.bos_token_id));
+    out.insert("eos_token_id".to_owned(), eos);
+    out.insert("pad_token_id".to_owned(), json!(generation.pad_token_id));
+}
+
+fn generation_config(generation: &GenerationDefaults) -> Value {
+    let mut out = Map::new();
+    add_token_ids(generation, &mut out);
+    let float = |value: f32| json!(value.to_string().parse::<f64>().unwrap_or(value.into()));
+    let sampling = [
+        ("temperature", generation.temperature.map(float)),
+        ("top_k", generation.top_k.map(|k| json!(k))),
+        ("top_p", generation.top_p.map(float)),
+        ("min_p", generation.min_p.map(float)),
+        ("repetition_penalty", generation.repetition_penalty.map(float)),
+    ];
+    // Temperature 0 stands for the most likely token, which is said otherwise here.
+    let greedy = generation.temperature == Some(0.0);
+    for (key, value) in sampling {
+        if let Some(value) = value.filter(|_| !greedy) {
+            out.insert(key.to_owned(), value);
+            out.insert("do_sample".to_owned(), json!(true));
+        }
+    }
+    if greedy {
+        out.insert("do_sample".to_owned(), json!(false));
+    }
+    Value::Object(out)
+}
+
+fn tokenizer_config(
+    source: &Checkpoint,
+    tokenizer: &GgufVocabulary,
+    config: &DecoderConfig,
+) -> Result<Value, ConvertError> {
+    let mut out = Map::new();
+    out.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
+    let pad = source.generation_defaults()?.pad_token_id;
+    let roles = [
+        ("bos_token", tokenizer.bos_token_id),
+        ("eos_token", tokenizer.eos_token_id),
+        ("unk_token", tokenizer.unknown_token_id),
+        ("pad_token", pad),
+    ];
+    for (role, id) in roles {
+        let text = id.and_then(|id| tokenizer.tokens.get(id as usize)).and_then(|t| std::str::from_utf8(t).ok());
+        if let Some(text) = text {
+            out.insert(role.to_owned(), json!(text));
+        }
+    }
+    out.insert("model_max_length".to_owned(), json!(config.context));
+    out.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
+    let templates: Vec<(String, String)> =
+        source.chat_templates()?.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+    match &templates[..] {
+        [] => {}
+        [(name, text)] if name == ChatTemplates::DEFAULT => {
+            out.insert("chat_template".to_owned(), json!(text));
+        }
+        several => {
+            let list = several.iter().map(|(name, text)| json!({ "name": name, "template": text })).collect();
+            out.insert("chat_template".to_owned(), Value::Array(list));
+        }
+    }
+    Ok(Value::Object(out))
+}
+
+fn copy_settings(from: &Path, folder: &NewFolder) -> Result<(), ConvertError> {
+    for name in SETTINGS {
+        let path = from.join(name);
+        if path.is_file() {
+            let content = std::fs::read(&path).map_err(|source| formats::FormatError::Io { path, source })?;
+            folder.write(name, &content)?;
+        }
+    }
+    Ok(())
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
