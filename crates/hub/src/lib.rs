@@ -5,11 +5,13 @@
 
 mod alias;
 mod error;
+mod http;
 mod locate;
 mod name;
 mod near;
 mod progress;
 mod pull;
+mod shard;
 pub mod store;
 mod time;
 pub mod transport;
