@@ -72,7 +72,7 @@ mod tests {
                 let Ok(Reference::Remote { scheme, location }) = Reference::parse(&source.reference) else {
                     panic!("{key}: {} has no scheme", source.reference)
                 };
-                let described = transport::of(scheme).unwrap().describe(&location).unwrap();
+                let described = transport::of(scheme).describe(&location).unwrap();
                 assert_eq!(described.location, location, "{key}: not in its canonical form");
                 assert!(described.local.is_none(), "{key}: is on one machine only");
                 if source.sha256.is_some() || source.size.is_some() {

@@ -13,9 +13,6 @@ pub enum HubError {
     #[error("`{text}` is no model: {problem}")]
     Reference { text: String, problem: String },
 
-    #[error("`{scheme}:` is not supported; the schemes that work are {supported}")]
-    Scheme { scheme: String, supported: String },
-
     /// Nothing anywhere goes by this name.
     #[error("no model `{model}`: expected {expected}")]
     Unknown { model: String, expected: &'static str, near: Vec<String> },
@@ -112,7 +109,7 @@ impl HubError {
                 }
                 _ => None,
             },
-            Self::Reference { .. } | Self::Scheme { .. } | Self::Stopped => None,
+            Self::Reference { .. } | Self::Stopped => None,
         }
     }
 

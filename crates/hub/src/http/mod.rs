@@ -15,7 +15,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::{HubError, Progress, Result};
 pub use download::{ContentHash, Wanted};
-use retry::Patience;
+pub use retry::Patience;
 use wire::{Broken, Wire};
 
 /// Redirects that one request may take.
@@ -106,6 +106,14 @@ impl<'a> Http<'a> {
         }
     }
 
+    /// Sends a request once, for those that must not be repeated blindly.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn send_once(&'a self, request: &Request) -> Result<Response<'a>> {
+        self.follow(request)
+    }
+
     /// As [`Self::send`]; an answer that is no success is an error.
     ///
     /// # Errors
@@ -120,7 +128,7 @@ impl<'a> Http<'a> {
     }
 
     /// Waits before another attempt, or gives up with the failure. `asked` is the wait that the server wants.
-    fn pause(&self, patience: &mut Patience, (failure, asked): (HubError, Option<Duration>)) -> Result<()> {
+    pub fn pause(&self, patience: &mut Patience, (failure, asked): (HubError, Option<Duration>)) -> Result<()> {
         let Some(delay) = patience.next(&failure, asked) else { return Err(failure) };
         match self.wire.sleep(delay, self.progress) {
             Ok(()) => Ok(()),

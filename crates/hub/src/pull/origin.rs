@@ -39,9 +39,9 @@ pub(super) struct Pin {
 
 impl Origin {
     /// # Errors
-    /// A scheme that no transport serves, or a location that is none of its scheme.
+    /// A location that is none of its scheme.
     pub fn new(scheme: Scheme, location: &str) -> Result<Self> {
-        let transport = transport::of(scheme)?;
+        let transport = transport::of(scheme);
         let source = transport.describe(location)?;
         Ok(Self { reference: format!("{scheme}:{}", source.location), source, transport })
     }

@@ -17,7 +17,7 @@ mod digest;
 mod files;
 mod folder;
 mod index;
-mod oci;
+pub(crate) mod oci;
 mod partial;
 mod read;
 mod remove;
@@ -93,7 +93,7 @@ impl Store {
         self.root.join("tmp")
     }
 
-    fn blob(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join("sha256").join(digest.hex())
     }
 

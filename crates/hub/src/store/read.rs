@@ -104,6 +104,17 @@ impl Store {
         Ok(Model { entry, config, layers, annotations: manifest.annotations })
     }
 
+    /// The manifest of one model: what the index says of it, its bytes, and what they say.
+    ///
+    /// # Errors
+    /// An unknown name; a manifest that is missing or damaged.
+    pub(crate) fn manifest_of(&self, name: &StoreName) -> Result<(Descriptor, Vec<u8>, Manifest)> {
+        let descriptor = self.known(name)?;
+        let manifest = self.manifest(&descriptor)?;
+        let bytes = self.document(&descriptor, "the model's manifest")?;
+        Ok((descriptor, bytes, manifest))
+    }
+
     /// The weights of one model.
     ///
     /// # Errors
@@ -197,7 +208,7 @@ impl Store {
     }
 
     /// A small blob, whole and unchanged.
-    pub(super) fn document(&self, descriptor: &Descriptor, what: &str) -> Result<Vec<u8>> {
+    fn document(&self, descriptor: &Descriptor, what: &str) -> Result<Vec<u8>> {
         let path = self.blob(&descriptor.digest);
         let bytes = files::read_document(&path)?.ok_or_else(|| HubError::store(&path, what, "no such file"))?;
         let found = Digest::of(&bytes);

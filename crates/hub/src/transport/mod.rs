@@ -2,6 +2,7 @@
 
 mod file;
 mod hf;
+mod oci;
 mod pypi;
 
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::path::PathBuf;
 use crate::shard::Shard;
 use crate::store::{NewLayer, NewManifest, Staging};
 use crate::{HubError, Progress, Result, Scheme, StoreName};
+
+pub(crate) use oci::{ImageReference, Registry};
 
 pub trait Transport: Sync {
     fn scheme(&self) -> Scheme;
@@ -54,17 +57,13 @@ pub struct Fetched {
 }
 
 /// Every transport of this build.
-pub static TRANSPORTS: &[&dyn Transport] = &[&hf::Hub, &pypi::Pypi, &file::LocalFile];
+pub static TRANSPORTS: &[&dyn Transport] = &[&hf::Hub, &oci::Ollama, &oci::Oci, &pypi::Pypi, &file::LocalFile];
 
 /// The transport of a scheme.
-///
-/// # Errors
-/// A scheme that this build does not serve.
-pub fn of(scheme: Scheme) -> Result<&'static dyn Transport> {
-    TRANSPORTS.iter().copied().find(|transport| transport.scheme() == scheme).ok_or_else(|| {
-        let names: Vec<String> = TRANSPORTS.iter().map(|transport| format!("`{}:`", transport.scheme())).collect();
-        HubError::Scheme { scheme: scheme.to_string(), supported: names.join(" and ") }
-    })
+pub fn of(scheme: Scheme) -> &'static dyn Transport {
+    let found = TRANSPORTS.iter().copied().find(|transport| transport.scheme() == scheme);
+    // A test walks all schemes.
+    found.expect("every scheme has a transport")
 }
 
 /// Refuses one part of a sharded model where only that file would be fetched.
@@ -86,16 +85,22 @@ mod tests {
 
     #[test]
     fn every_scheme_is_served_once() {
-        for scheme in Scheme::ALL.into_iter().filter(|scheme| !matches!(scheme, Scheme::Oci | Scheme::Ollama)) {
+        for scheme in Scheme::ALL {
             assert_eq!(TRANSPORTS.iter().filter(|transport| transport.scheme() == scheme).count(), 1);
-            assert_eq!(of(scheme).unwrap().scheme(), scheme);
+            assert_eq!(of(scheme).scheme(), scheme);
         }
     }
 
     #[test]
     fn canonical_locations_stay_as_they_are() {
-        for (scheme, location) in [(Scheme::Pypi, "My_Package==1.0/a/b.gguf"), (Scheme::File, "a/../b.gguf")] {
-            let transport = of(scheme).unwrap();
+        for (scheme, location) in [
+            (Scheme::Pypi, "My_Package==1.0/a/b.gguf"),
+            (Scheme::File, "a/../b.gguf"),
+            (Scheme::Oci, "h/a"),
+            (Scheme::Ollama, "a"),
+            (Scheme::Hf, "a/b"),
+        ] {
+            let transport = of(scheme);
             let once = transport.describe(location).unwrap();
             assert_eq!(transport.describe(&once.location).unwrap(), once);
         }

@@ -17,8 +17,13 @@ const VARIABLES: [&str; 5] = ["HF_TOKEN", "HF_ENDPOINT", "http_proxy", "HTTP_PRO
 pub fn main() {
     let variable = |name| std::env::var(name).unwrap();
     let store = Store::open(Path::new(&variable("HUB_HOME"))).unwrap();
-    let answer = hub::pull(&variable("HUB_MODEL"), &store, &NoProgress, false)
-        .map(|pulled| format!("{} {} present={}", pulled.name, pulled.digest, pulled.present));
+    let model = variable("HUB_MODEL");
+    let answer = match std::env::var("HUB_PUSH") {
+        Ok(name) => hub::push(&name, &model, &store, &NoProgress)
+            .map(|pushed| format!("{} uploaded={}", pushed.digest, pushed.uploaded)),
+        Err(_) => hub::pull(&model, &store, &NoProgress, false)
+            .map(|pulled| format!("{} {} present={}", pulled.name, pulled.digest, pulled.present)),
+    };
     match answer {
         Ok(text) => println!("{ANSWER}{text}{END}"),
         Err(error) => println!("{ANSWER}{error}\nhint: {}{END}", error.hint().unwrap_or_default()),
@@ -78,6 +83,7 @@ impl Home {
     }
 
     /// Bytes that interrupted downloads have left.
+    #[allow(dead_code)]
     pub fn received(&self) -> u64 {
         let data = self.files("tmp").into_iter().filter(|path| path.ends_with("data"));
         data.map(|path| std::fs::metadata(path).map_or(0, |file| file.len())).sum()
