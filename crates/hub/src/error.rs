@@ -13,9 +13,6 @@ pub enum HubError {
     #[error("`{text}` is no model: {problem}")]
     Reference { text: String, problem: String },
 
-    #[error("`{scheme}:` is not supported; the schemes that work are {supported}")]
-    Scheme { scheme: String, supported: String },
-
     /// Nothing anywhere goes by this name.
     #[error("no model `{model}`: expected {expected}")]
     Unknown { model: String, expected: &'static str, near: Vec<String> },
@@ -37,6 +34,31 @@ pub enum HubError {
 
     #[error("{origin}: expected {}, found {}", pin(expected, *expected_size), pin(found, *found_size))]
     Pin { origin: String, expected: Digest, expected_size: u64, found: Digest, found_size: u64 },
+
+    /// A server's refusal.
+    #[error("{url}: expected the file or answer, found status {status}{}{}", after(" ", *reason), after(": ", said.as_deref()))]
+    Http { url: String, status: u16, reason: Option<&'static str>, said: Option<String>, hint: Option<String> },
+
+    /// No answer, or one that broke off.
+    #[error("cannot fetch {url}: {cause}")]
+    Network {
+        url: String,
+        cause: String,
+        /// There was no connection at all.
+        unreachable: bool,
+    },
+
+    /// A server that has another file than it said before.
+    #[error("{url}: the file changed while it was being fetched")]
+    Changed { url: String },
+
+    /// The caller asked to stop.
+    #[error("stopped; what has arrived is kept for the next attempt")]
+    Stopped,
+
+    /// None of a model's sources works.
+    #[error("no source of `{model}` works:{}", failures.iter().map(|(source, error)| format!("\n  {source}: {error}")).collect::<String>())]
+    Sources { model: String, failures: Vec<(String, HubError)> },
 
     /// A program that cannot be started.
     #[error("cannot run `{command}`: {cause}")]
@@ -71,6 +93,12 @@ impl HubError {
             }
             Self::Start { hint, .. } => Some((*hint).to_owned()),
             Self::Command { hint, .. } => hint.map(str::to_owned),
+            Self::Http { hint, .. } => hint.clone(),
+            Self::Network { unreachable: true, .. } => {
+                Some("is the network up? A proxy can be set with HTTPS_PROXY".to_owned())
+            }
+            Self::Network { .. } | Self::Changed { .. } => Some("try again: what has arrived is kept".to_owned()),
+            Self::Sources { failures, .. } => failures.iter().find_map(|(_, error)| error.hint()),
             Self::NoHome => Some("set EDGELING_HOME to a folder".to_owned()),
             Self::Io { cause, .. } => match cause.kind() {
                 io::ErrorKind::StorageFull => {
@@ -81,7 +109,7 @@ impl HubError {
                 }
                 _ => None,
             },
-            Self::Reference { .. } | Self::Scheme { .. } => None,
+            Self::Reference { .. } | Self::Stopped => None,
         }
     }
 
@@ -93,6 +121,10 @@ impl HubError {
     pub(crate) fn store(path: &Path, expected: impl ToString, found: impl ToString) -> Self {
         Self::Store { path: path.to_owned(), expected: expected.to_string(), found: found.to_string(), hint: None }
     }
+}
+
+fn after(mark: &str, text: Option<&str>) -> String {
+    text.map(|text| format!("{mark}{text}")).unwrap_or_default()
 }
 
 fn pin(digest: &Digest, size: u64) -> String {

@@ -5,11 +5,14 @@
 
 mod alias;
 mod error;
+mod http;
 mod locate;
 mod name;
 mod near;
 mod progress;
 mod pull;
+mod push;
+mod shard;
 pub mod store;
 mod time;
 pub mod transport;
@@ -20,4 +23,5 @@ pub use locate::{Location, Missing, locate};
 pub use name::{Reference, Scheme, StoreName};
 pub use progress::{NoProgress, Progress};
 pub use pull::{Pulled, pull};
+pub use push::{Pushed, push};
 pub use store::{Digest, Entry, Layer, Model, Removed, Store, Weights, default_home};

@@ -182,6 +182,11 @@ impl StoreName {
         &self.tag
     }
 
+    /// Whether the tag is another than the default.
+    pub fn is_tagged(&self) -> bool {
+        self.tag != DEFAULT_TAG
+    }
+
     /// Without the tag where that is the default: the shortest text that means this name.
     pub fn short(&self) -> String {
         if self.tag == DEFAULT_TAG { self.repository.clone() } else { self.to_string() }

@@ -8,6 +8,11 @@ pub trait Progress {
     fn advance(&self, bytes: u64);
     /// The stage is over. A stage that fails is not finished.
     fn finish(&self);
+    /// Whether the caller wants the work to end. It is asked often; the work then fails with
+    /// [`Stopped`](crate::HubError::Stopped) and keeps what it can go on from.
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Shows nothing.

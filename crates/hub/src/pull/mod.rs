@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::alias::{Alias, AliasSource, alias, aliases};
 use crate::near::near;
-use crate::store::{Digest, Weights};
+use crate::store::{Digest, Entry, Weights};
 use crate::{HubError, Progress, Reference, Result, Store, StoreName};
 pub(crate) use origin::Origin;
 use origin::{About, Pin};
@@ -36,13 +36,13 @@ impl Pulled {
 
 /// Brings a model into the store, if it is not there yet.
 ///
-/// An alias keeps its name; its sources are tried in order until one gives the bytes that it pins. A reference gets the
-/// name of its weights file, as [`StoreName::of_file`] makes it, and is fetched again unless it means the same bytes
+/// An alias keeps its name; its sources are tried in order until one works and gives the bytes that are pinned, where they are. A reference gets the
+/// name that its transport makes of it, and is fetched again unless it means the same bytes
 /// for ever. A name that is in the store and is no alias has nothing to be fetched from, and stays as it is.
 ///
 /// # Errors
 /// Text that is no reference; a path; a name that nobody knows; a source that cannot be reached (or may not be, where
-/// `offline`) or gives something else than it should, of several the first; a store that cannot be written. The store
+/// `offline`) or gives something else than it should, [`HubError::Sources`] where several do; a store that cannot be written. The store
 /// is then as before.
 pub fn pull(model: &str, store: &Store, progress: &dyn Progress, offline: bool) -> Result<Pulled> {
     let puller = Puller { store, progress, offline };
@@ -74,25 +74,33 @@ impl Puller<'_> {
                 None => Err(unknown(&name.short(), self.store)),
             };
         };
-        if entry.is_some()
+        if let Some(entry) = &entry
             && let Ok(weights) = self.store.resolve(name)
-            && alias.sources.iter().any(|source| source.digest().as_ref() == Some(&weights.digest))
+            && alias.sources.iter().any(|source| source.gave(entry, &weights))
         {
             return Ok(Pulled::new(name, weights, true));
         }
-        let mut failure = None;
+        let mut failures = Vec::new();
         for source in &alias.sources {
             match self.source(name, alias, source) {
                 Ok(pulled) => return Ok(pulled),
-                Err(error) => failure = failure.or(Some(error)),
+                // Another source would not change these.
+                Err(error @ (HubError::Stopped | HubError::Offline { .. } | HubError::Io { .. })) => return Err(error),
+                Err(error) => failures.push((source.reference.clone(), error)),
             }
         }
-        Err(failure.unwrap_or_else(|| unknown(&name.short(), self.store)))
+        match (failures.pop(), failures.is_empty()) {
+            (Some((_, only)), true) => Err(only),
+            (last, _) => {
+                failures.extend(last);
+                Err(HubError::Sources { model: name.short(), failures })
+            }
+        }
     }
 
     fn source(&self, name: &StoreName, alias: &Alias, source: &AliasSource) -> Result<Pulled> {
         let origin = Origin::parse(&source.reference)?;
-        let pin = source.digest().map(|digest| Pin { digest, size: source.size });
+        let pin = source.pin().map(|(digest, size)| Pin { digest, size });
         let about = About { title: Some(alias.title.clone()), license: Some(alias.license.clone()), pin };
         self.fetch(name, &origin, about)
     }
@@ -103,14 +111,14 @@ impl Puller<'_> {
         {
             return Ok(pulled);
         }
-        let name = StoreName::of_file(&origin.source.file_name);
-        match self.store.find(&name)? {
+        let name = &origin.source.name;
+        match self.store.find(name)? {
             Some(entry) if entry.source.as_ref() != Some(&origin.reference) => Err(HubError::Taken {
                 name: name.short(),
                 held: entry.source.unwrap_or_else(|| "an unknown source".to_owned()),
                 wanted: origin.reference.clone(),
             }),
-            _ => self.fetch(&name, origin, About::default()),
+            _ => self.fetch(name, origin, About::default()),
         }
     }
 
@@ -122,6 +130,16 @@ impl Puller<'_> {
         let model = origin.fetch(name, about, &mut staging, self.progress)?;
         self.store.commit(staging, model)?;
         Ok(Pulled::new(name, self.store.resolve(name)?, false))
+    }
+}
+
+impl AliasSource {
+    /// Whether a model of the store is what this source gives: the pinned bytes, or whatever came from here.
+    fn gave(&self, entry: &Entry, weights: &Weights) -> bool {
+        match self.pin() {
+            Some((digest, _)) => digest == weights.digest,
+            None => entry.source.as_ref() == Some(&self.reference),
+        }
     }
 }
 

@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::Read;
 
 use crate::error::At;
-use crate::store::{Digest, LayerKind, NewModel, Staged, Staging};
+use crate::store::{Digest, LayerKind, NewLayer, NewModel, Staged, Staging};
 use crate::transport::{self, Source, Transport};
 use crate::{HubError, Progress, Reference, Result, Scheme, StoreName};
 
 /// The first bytes of a GGUF file.
 const GGUF: [u8; 4] = *b"GGUF";
+
+/// Bytes of the length that a safetensors file begins with.
+const SAFETENSORS: usize = 8;
 
 /// A reference with a scheme, as its transport understands it.
 pub(crate) struct Origin {
@@ -36,9 +39,9 @@ pub(super) struct Pin {
 
 impl Origin {
     /// # Errors
-    /// A scheme that no transport serves, or a location that is none of its scheme.
+    /// A location that is none of its scheme.
     pub fn new(scheme: Scheme, location: &str) -> Result<Self> {
-        let transport = transport::of(scheme)?;
+        let transport = transport::of(scheme);
         let source = transport.describe(location)?;
         Ok(Self { reference: format!("{scheme}:{}", source.location), source, transport })
     }
@@ -60,21 +63,25 @@ impl Origin {
         staging: &mut Staging,
         progress: &dyn Progress,
     ) -> Result<NewModel> {
-        self.refuse_shard()?;
         let fetched = self.transport.fetch(&self.source.location, staging, progress)?;
-        let Some(weights) = fetched.layers.iter().find(|layer| layer.kind == LayerKind::Weights) else {
+        let mut weights = fetched.layers.iter().filter(|layer| layer.kind == LayerKind::Weights);
+        let Some(first) = weights.next() else {
             return Err(HubError::content(&self.reference, "a weights file", "none"));
         };
-        self.check_pin(&weights.file, about.pin.as_ref())?;
-        self.check_format(&weights.file)?;
+        self.check_pin(&first.file, about.pin.as_ref())?;
+        for layer in std::iter::once(first).chain(weights) {
+            self.check_format(layer)?;
+        }
         Ok(NewModel {
             name: name.clone(),
             source: self.reference.clone(),
             pinned: about.pin.map(|pin| pin.digest),
             title: about.title,
             version: fetched.version,
+            revision: fetched.revision,
             license: about.license.or(fetched.license),
             layers: fetched.layers,
+            manifest: fetched.manifest,
         })
     }
 
@@ -91,28 +98,28 @@ impl Origin {
         }
     }
 
-    fn check_format(&self, weights: &Staged) -> Result<()> {
+    /// Checks how a weights file begins.
+    fn check_format(&self, layer: &NewLayer) -> Result<()> {
+        let weights = &layer.file;
         let mut start = Vec::new();
         let file = File::open(&weights.path).at("open", &weights.path)?;
-        file.take(GGUF.len() as u64).read_to_end(&mut start).at("read", &weights.path)?;
-        if start == GGUF {
+        file.take(SAFETENSORS as u64 + 1).read_to_end(&mut start).at("read", &weights.path)?;
+        let (expected, right) = if layer.file_name.ends_with(".safetensors") {
+            ("a safetensors file", is_safetensors(&start, weights.size))
+        } else {
+            ("a GGUF file", start.starts_with(&GGUF))
+        };
+        if right {
             return Ok(());
         }
-        let found = format!("a file of {} bytes that begins with `{}`", weights.size, start.escape_ascii());
-        Err(HubError::content(&self.reference, "a GGUF file", found))
+        let begin = start[..start.len().min(GGUF.len())].escape_ascii();
+        let found = format!("a file of {} bytes that begins with `{begin}`", weights.size);
+        Err(HubError::content(&self.reference, expected, found))
     }
+}
 
-    /// One file of a sharded model, `…-00001-of-00003.gguf`, is no model by itself.
-    fn refuse_shard(&self) -> Result<()> {
-        let file = &self.source.file_name;
-        let number = |text: &str| (text.len() == 5).then(|| text.parse::<u32>().ok()).flatten();
-        if let Some((rest, of)) = file.strip_suffix(".gguf").unwrap_or(file).rsplit_once("-of-")
-            && let Some((_, part)) = rest.rsplit_once('-')
-            && let (Some(part), Some(of)) = (number(part), number(of))
-            && of > 1
-        {
-            return Err(HubError::content(&self.reference, "a model in one file", format!("part {part} of {of}")));
-        }
-        Ok(())
-    }
+/// A safetensors file begins with the length of its header, 64 bits little-endian, and the header's `{`.
+fn is_safetensors(start: &[u8], size: u64) -> bool {
+    let Some((length, [b'{'])) = start.split_first_chunk::<SAFETENSORS>() else { return false };
+    u64::from_le_bytes(*length).checked_add(SAFETENSORS as u64).is_some_and(|end| end <= size)
 }

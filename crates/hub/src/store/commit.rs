@@ -8,6 +8,8 @@ use crate::{Result, StoreName, time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerKind {
     Weights,
+    /// What the weights need to be used: settings, tokenizer, chat template.
+    Config,
     /// A licence or another text for people.
     Doc,
 }
@@ -16,6 +18,7 @@ impl LayerKind {
     fn media_type(self) -> &'static str {
         match self {
             Self::Weights => oci::WEIGHT,
+            Self::Config => oci::WEIGHT_CONFIG,
             Self::Doc => oci::DOC,
         }
     }
@@ -39,9 +42,22 @@ pub struct NewModel {
     pub pinned: Option<Digest>,
     pub title: Option<String>,
     pub version: Option<String>,
+    /// The commit of the source that the files come from.
+    pub revision: Option<String>,
     /// SPDX expression.
     pub license: Option<String>,
     pub layers: Vec<NewLayer>,
+    /// The manifest, where the model came with one.
+    pub manifest: Option<NewManifest>,
+}
+
+/// A manifest that is kept as it came, byte for byte, so that its digest and signatures stay valid.
+#[derive(Debug)]
+pub struct NewManifest {
+    pub media_type: String,
+    pub bytes: Vec<u8>,
+    /// The blob that it names as configuration.
+    pub config: Staged,
 }
 
 impl Store {
@@ -54,14 +70,27 @@ impl Store {
         let _guard = self.lock()?;
         let mut index = self.index()?;
         let layers = model.layers.iter().map(|layer| self.place_layer(layer)).collect::<Result<Vec<_>>>()?;
-        let about: Annotations =
-            [(oci::TITLE, &model.title), (oci::VERSION, &model.version), (oci::LICENSES, &model.license)]
-                .into_iter()
-                .filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)))
-                .collect();
-        let config = oci::model_config(model.name.repository(), &about, &layers);
-        let config = self.place_document(oci::CONFIG, &config)?;
-        let mut entry = self.place_document(oci::MANIFEST, &Manifest::model(config, layers, about.clone()))?;
+        let about: Annotations = [
+            (oci::TITLE, &model.title),
+            (oci::VERSION, &model.version),
+            (oci::REVISION, &model.revision),
+            (oci::LICENSES, &model.license),
+        ]
+        .into_iter()
+        .filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)))
+        .collect();
+        let mut entry = match &model.manifest {
+            Some(manifest) => {
+                let config = &manifest.config;
+                files::place(&config.path, &self.blob(&config.digest))?;
+                self.place_bytes(&manifest.media_type, &manifest.bytes)?
+            }
+            None => {
+                let config = oci::model_config(model.name.repository(), &about, &layers);
+                let config = self.place_document(oci::CONFIG, &config)?;
+                self.place_document(oci::MANIFEST, &Manifest::model(config, layers, about.clone()))?
+            }
+        };
 
         entry.artifact_type = Some(oci::MODEL.to_owned());
         entry.annotations = about;
@@ -79,7 +108,7 @@ impl Store {
         let replaced = index.manifests.len() < names;
         index.manifests.push(entry);
         self.write_index(&index)?;
-        drop(staging);
+        staging.finish();
         if replaced {
             self.sweep_blobs(&index)?;
         }
@@ -96,9 +125,12 @@ impl Store {
     }
 
     fn place_document(&self, media_type: &str, document: &impl serde::Serialize) -> Result<Descriptor> {
-        let bytes = files::to_json(self.root(), document)?;
-        let digest = Digest::of(&bytes);
-        files::write_atomic(&self.tmp(), &self.blob(&digest), &bytes)?;
+        self.place_bytes(media_type, &files::to_json(self.root(), document)?)
+    }
+
+    fn place_bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor> {
+        let digest = Digest::of(bytes);
+        files::write_atomic(&self.tmp(), &self.blob(&digest), bytes)?;
         Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
     }
 }

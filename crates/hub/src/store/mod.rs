@@ -5,7 +5,8 @@
 //! index.json            one entry for each name, with the digest of its manifest
 //! blobs/sha256/HEX      manifests, configurations, weights, licences
 //! lock                  held while the index changes
-//! tmp/                  pulls under way
+//! tmp/                  pulls under way, and what interrupted ones have received
+//! models/HEX/           a model of several files, named by its manifest: links to the blobs, made when asked for
 //! ```
 //!
 //! A process may be killed at any moment and several may work at once: blobs and the index are renamed into place when
@@ -14,8 +15,10 @@
 mod commit;
 mod digest;
 mod files;
+mod folder;
 mod index;
-mod oci;
+pub(crate) mod oci;
+mod partial;
 mod read;
 mod remove;
 mod staging;
@@ -23,11 +26,13 @@ mod staging;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-pub use commit::{LayerKind, NewLayer, NewModel};
+pub use commit::{LayerKind, NewLayer, NewManifest, NewModel};
 pub use digest::Digest;
+pub(crate) use digest::Hasher;
+pub use partial::Partial;
 pub use read::{Entry, Layer, Model, Weights};
 pub use remove::Removed;
-pub use staging::{Staged, Staging};
+pub use staging::{Content, Staged, Staging};
 
 use crate::error::At;
 use crate::{HubError, Result};
@@ -88,7 +93,7 @@ impl Store {
         self.root.join("tmp")
     }
 
-    fn blob(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join("sha256").join(digest.hex())
     }
 

@@ -18,13 +18,32 @@ pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const MODEL: &str = "application/vnd.cncf.model.manifest.v1+json";
 pub const CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
 pub const WEIGHT: &str = "application/vnd.cncf.model.weight.v1.raw";
+pub const WEIGHT_CONFIG: &str = "application/vnd.cncf.model.weight.config.v1.raw";
 pub const DOC: &str = "application/vnd.cncf.model.doc.v1.raw";
+
+/// The manifest type before OCI, which Ollama's registry still uses; its fields are the same.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// Layers of one GGUF file each, as Ollama and Docker publish models.
+const GGUF_LAYERS: [&str; 2] = ["application/vnd.ollama.image.model", "application/vnd.docker.ai.gguf.v3"];
+
+/// Layers of other publishers that stand for a file, with the name that it gets where the layer gives none.
+const FILE_NAMES: [(&str, &str); 6] = [
+    ("application/vnd.ollama.image.template", "template"),
+    ("application/vnd.ollama.image.system", "system"),
+    ("application/vnd.ollama.image.params", "params.json"),
+    ("application/vnd.ollama.image.messages", "messages.json"),
+    ("application/vnd.ollama.image.license", "LICENSE"),
+    ("application/vnd.docker.ai.license", "LICENSE"),
+];
 
 /// `repository:tag`, on an entry of the index.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// RFC 3339, on an entry of the index.
 pub const CREATED: &str = "org.opencontainers.image.created";
 pub const TITLE: &str = "org.opencontainers.image.title";
+/// The commit of the source repository.
+pub const REVISION: &str = "org.opencontainers.image.revision";
 pub const VERSION: &str = "org.opencontainers.image.version";
 /// An SPDX licence expression.
 pub const LICENSES: &str = "org.opencontainers.image.licenses";
@@ -61,6 +80,17 @@ impl Descriptor {
 
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(String::as_str)
+    }
+
+    /// Whether this layer holds weights.
+    pub fn is_weights(&self) -> bool {
+        self.media_type == WEIGHT || GGUF_LAYERS.contains(&self.media_type.as_str())
+    }
+
+    /// What the file of this layer is called outside the store.
+    pub fn file_name(&self) -> Option<&str> {
+        let by_type = || FILE_NAMES.iter().find(|(kind, _)| *kind == self.media_type).map(|(_, name)| *name);
+        self.annotation(FILE_PATH).or_else(|| self.annotation(TITLE)).or_else(by_type)
     }
 }
 
@@ -127,10 +157,12 @@ pub fn model_config(name: &str, annotations: &Annotations, layers: &[Descriptor]
     if let Some(license) = annotations.get(LICENSES) {
         descriptor["licenses"] = json!([license]);
     }
+    let is_safetensors = |layer: &Descriptor| layer.annotation(FILE_PATH).is_some_and(|f| f.ends_with(".safetensors"));
+    let format = if layers.iter().any(is_safetensors) { "safetensors" } else { "gguf" };
     let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
     json!({
         "descriptor": descriptor,
-        "config": { "format": "gguf" },
+        "config": { "format": format },
         "modelfs": { "type": "layers", "diffIds": diff_ids },
     })
 }

@@ -58,12 +58,15 @@ pub struct Layer {
     pub path: PathBuf,
 }
 
-/// The weights of a model, ready to be opened. The file's name is its digest: its format shows in its content only.
+/// The weights of a model, ready to be opened.
 #[derive(Clone, Debug)]
 pub struct Weights {
+    /// Of a model in one file the blob, whose name is its digest: its format shows in its content only. Of a model in
+    /// several files the first part, or the folder, that links to them.
     pub path: PathBuf,
+    /// Of the file, or of the manifest of several.
     pub digest: Digest,
-    /// Bytes.
+    /// Bytes of all weights files.
     pub size: u64,
 }
 
@@ -101,10 +104,22 @@ impl Store {
         Ok(Model { entry, config, layers, annotations: manifest.annotations })
     }
 
+    /// The manifest of one model: what the index says of it, its bytes, and what they say.
+    ///
+    /// # Errors
+    /// An unknown name; a manifest that is missing or damaged.
+    pub(crate) fn manifest_of(&self, name: &StoreName) -> Result<(Descriptor, Vec<u8>, Manifest)> {
+        let descriptor = self.known(name)?;
+        let manifest = self.manifest(&descriptor)?;
+        let bytes = self.document(&descriptor, "the model's manifest")?;
+        Ok((descriptor, bytes, manifest))
+    }
+
     /// The weights of one model.
     ///
     /// # Errors
-    /// An unknown name; a model of which a file is missing or incomplete, or that has not exactly one weights file.
+    /// An unknown name; a model of which a file is missing or incomplete, or that is neither one GGUF file, nor the parts
+    /// of one, nor a folder in Hugging Face layout.
     pub fn resolve(&self, name: &StoreName) -> Result<Weights> {
         self.weights(&self.known(name)?).map_err(|error| match error {
             HubError::Store { path, expected, found, .. } => HubError::Store {
@@ -117,23 +132,23 @@ impl Store {
         })
     }
 
-    fn weights(&self, descriptor: &Descriptor) -> Result<Weights> {
+    /// Checks that a model is whole and of a form that can be used. Nothing is written.
+    fn check(&self, descriptor: &Descriptor) -> Result<Manifest> {
         let manifest = self.manifest(descriptor)?;
         for layer in &manifest.layers {
             self.check_size(layer)?;
         }
-        let mut weights = manifest.layers.into_iter().filter(|layer| layer.media_type == oci::WEIGHT);
-        match (weights.next(), weights.count()) {
-            (Some(layer), 0) => Ok(Weights { path: self.blob(&layer.digest), digest: layer.digest, size: layer.size }),
-            (first, others) => {
-                let found = others + usize::from(first.is_some());
-                let path = self.blob(&descriptor.digest);
-                Err(HubError::store(
-                    &path,
-                    format!("a model with one layer of type {}", oci::WEIGHT),
-                    format!("{found}"),
-                ))
+        self.check_form(descriptor, &manifest)?;
+        Ok(manifest)
+    }
+
+    fn weights(&self, descriptor: &Descriptor) -> Result<Weights> {
+        let manifest = self.check(descriptor)?;
+        match self.file_of(&manifest) {
+            Some(layer) => {
+                Ok(Weights { path: self.blob(&layer.digest), digest: layer.digest.clone(), size: layer.size })
             }
+            None => self.folder_of(descriptor, &manifest),
         }
     }
 
@@ -151,7 +166,7 @@ impl Store {
             pinned: text(oci::PINNED).and_then(|digest| Digest::try_from(digest).ok()),
             license: about(oci::LICENSES),
             title: about(oci::TITLE),
-            damage: self.weights(descriptor).err().map(|error| error.to_string()),
+            damage: self.check(descriptor).err().map(|error| error.to_string()),
         })
     }
 
@@ -160,7 +175,7 @@ impl Store {
             media_type: layer.media_type.clone(),
             digest: layer.digest.clone(),
             size: layer.size,
-            file_name: layer.annotation(oci::FILE_PATH).map(str::to_owned),
+            file_name: layer.file_name().map(str::to_owned),
             path: self.blob(&layer.digest),
         }
     }
@@ -170,7 +185,7 @@ impl Store {
         Ok(self.index()?.manifests.into_iter().find(|entry| entry.annotation(oci::REF_NAME) == Some(&name)))
     }
 
-    fn known(&self, name: &StoreName) -> Result<Descriptor> {
+    pub(super) fn known(&self, name: &StoreName) -> Result<Descriptor> {
         self.descriptor(name)?.ok_or_else(|| self.unknown(name))
     }
 
@@ -185,7 +200,7 @@ impl Store {
     /// The manifest behind an entry of the index.
     pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest> {
         let path = self.blob(&descriptor.digest);
-        if descriptor.media_type != oci::MANIFEST {
+        if ![oci::MANIFEST, oci::DOCKER_MANIFEST].contains(&descriptor.media_type.as_str()) {
             return Err(HubError::store(&path, format!("media type {}", oci::MANIFEST), &descriptor.media_type));
         }
         let bytes = self.document(descriptor, "the model's manifest")?;

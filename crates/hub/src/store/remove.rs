@@ -50,6 +50,7 @@ impl Store {
             needed.extend(manifest.blobs().map(|blob| blob.digest.clone()));
         }
         let needed: HashSet<&str> = needed.iter().map(Digest::hex).collect();
+        self.sweep_folders(&needed);
         let folder = self.root().join("blobs").join("sha256");
         let mut freed = 0;
         for file in fs::read_dir(&folder).at("read", &folder)? {

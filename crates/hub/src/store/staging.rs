@@ -2,28 +2,48 @@
 //!
 //! A pull works in a folder of its own under the store's `tmp`, beside a lock file that it holds. A folder whose lock
 //! is free belongs to nobody any more: its process was killed. Such folders go when the store is next opened.
+//!
+//! What a download has received lies in a folder that is named by the content (see [`Partial`]) and outlives its process,
+//! so that the next pull of that content goes on from there. One that nobody has touched for a month goes too.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::digest::Hasher;
+use super::partial::{self, Partial};
 use super::{Digest, Store};
 use crate::error::At;
 use crate::{HubError, Progress, Result};
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
+
+/// Between two looks at whether another process is done.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Bytes copied at a time: large enough that the calls cost nothing, small enough that progress is smooth.
 const CHUNK: usize = 256 << 10;
 
 /// A folder for one pull; gone with all in it when dropped.
 pub struct Staging {
+    store: Store,
     folder: TempDir,
     files: usize,
+    /// Downloads that are whole.
+    partials: Vec<(Partial, Digest)>,
     _lock: File,
+}
+
+/// A content that a pull needs.
+pub enum Content {
+    /// It is on this machine.
+    Whole(Staged),
+    /// It is to be fetched from where the file ends.
+    Partial(Partial),
 }
 
 /// A file that is complete, synced and of known content, and not yet in the store.
@@ -44,7 +64,75 @@ impl Staging {
         let path = folder.path().join(LOCK);
         let lock = File::create(&path).at("create", &path)?;
         lock.lock().at("lock", &path)?;
-        Ok(Self { folder, files: 0, _lock: lock })
+        Ok(Self { store: store.clone(), folder, files: 0, partials: Vec::new(), _lock: lock })
+    }
+
+    /// Finds a content that `key` names: in the store as the blob `known`, among the files staged here, or what an
+    /// earlier pull has left of it. Waits while another process fetches it.
+    pub fn content(
+        &mut self,
+        key: &str,
+        known: Option<&Digest>,
+        size: u64,
+        progress: &dyn Progress,
+    ) -> Result<Content> {
+        // The same content under two names: this pull holds its lock.
+        if let Some((partial, digest)) = self.partials.iter().find(|(partial, _)| partial.key() == key) {
+            let (from, digest) = (partial.path().to_owned(), digest.clone());
+            return self.link(&from, digest, size).map(Content::Whole);
+        }
+        loop {
+            if let Some(digest) = known {
+                let blob = self.store.blob(digest);
+                if fs::metadata(&blob).is_ok_and(|file| file.len() == size) {
+                    match self.link(&blob, digest.clone(), size) {
+                        Ok(staged) => {
+                            progress.advance(size);
+                            return Ok(Content::Whole(staged));
+                        }
+                        // Removed just now.
+                        Err(HubError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            if let Some(partial) = Partial::claim(&self.store, key)? {
+                return Ok(Content::Partial(partial));
+            }
+            if progress.stopped() {
+                return Err(HubError::Stopped);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Takes a download that is whole and of this digest.
+    pub fn keep(&mut self, partial: Partial, digest: Digest) -> Result<Staged> {
+        partial.complete()?;
+        let staged = Staged { path: partial.path().to_owned(), digest: digest.clone(), size: partial.len() };
+        self.partials.push((partial, digest));
+        Ok(staged)
+    }
+
+    /// Stages another name of a file: a hard link, or a copy where the file system has none.
+    fn link(&mut self, from: &Path, digest: Digest, size: u64) -> Result<Staged> {
+        let path = self.next_path();
+        if fs::hard_link(from, &path).is_err() {
+            fs::copy(from, &path).at("copy", from)?;
+        }
+        Ok(Staged { path, digest, size })
+    }
+
+    fn next_path(&mut self) -> PathBuf {
+        self.files += 1;
+        self.folder.path().join(format!("blob-{}", self.files))
+    }
+
+    /// Removes the folders of downloads that are in the store now. The store's lock is held.
+    pub(super) fn finish(self) {
+        for (partial, _) in &self.partials {
+            partial.remove();
+        }
     }
 
     /// A new empty folder for files on their way.
@@ -61,8 +149,7 @@ impl Staging {
         progress: &dyn Progress,
         unreadable: impl FnOnce(io::Error) -> HubError,
     ) -> Result<Staged> {
-        let path = self.folder.path().join(format!("blob-{}", self.files));
-        self.files += 1;
+        let path = self.next_path();
         let mut file = File::create_new(&path).at("create", &path)?;
         let (mut hasher, mut size, mut chunk) = (Hasher::default(), 0, vec![0; CHUNK]);
         loop {
@@ -90,7 +177,7 @@ pub(super) fn sweep(tmp: &Path) {
             Ok(lock) => lock.try_lock().is_ok(),
             Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
         };
-        if free {
+        if free && !partial::is_fresh(&folder) {
             let _ = if folder.is_dir() { fs::remove_dir_all(&folder) } else { fs::remove_file(&folder) };
         }
     }

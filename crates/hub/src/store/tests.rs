@@ -27,7 +27,9 @@ fn add(store: &Store, model: &str, files: &[(LayerKind, &str, &[u8])]) -> Result
         pinned: Some(Digest::of(b"pin")),
         title: Some("A title".to_owned()),
         version: Some("1.0".to_owned()),
+        revision: None,
         license: Some("Apache-2.0".to_owned()),
+        manifest: None,
     };
     store.commit(staging, model)
 }
@@ -229,12 +231,12 @@ fn a_damaged_model_is_listed_and_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_model_without_one_weights_file_does_not_resolve() {
+fn a_model_of_files_that_do_not_belong_together_does_not_resolve() {
     let fixture = Fixture::new();
     let two = [(LayerKind::Weights, "1.gguf", &b"1"[..]), (LayerKind::Weights, "2.gguf", b"2")];
     add(&fixture.store, "two", &two).unwrap();
     let error = fixture.store.resolve(&name("two")).unwrap_err().to_string();
-    assert!(error.contains("one layer of type application/vnd.cncf.model.weight.v1.raw, found 2"), "{error}");
+    assert!(error.contains("of config.json and safetensors, found 2 weights files"), "{error}");
 }
 
 #[test]

