@@ -53,7 +53,8 @@ impl Architecture {
 impl RopeSettings {
     /// What scaling of type `llama3` divides each frequency by, `[dim / 2]`; `None` for other scaling.
     ///
-    /// In f32 step by step, as llama.cpp's converter computes them.
+    /// In f32 step by step, as llama.cpp's converter computes them with PyTorch, where a number divided by a tensor is the
+    /// number times the reciprocal.
     pub fn divisors(&self) -> Option<Vec<f32>> {
         let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } = self.scaling else {
             return None;
@@ -62,13 +63,13 @@ impl RopeSettings {
         let original = original_context as f64;
         let plain = Self { scaling: RopeScaling::None, divisors: Presence::Absent, ..self.clone() };
         let divisor = |frequency: f32| {
-            let wavelength = std::f32::consts::TAU / frequency;
+            let wavelength = 1.0 / frequency * std::f32::consts::TAU;
             if f64::from(wavelength) < original / high {
                 1.0
             } else if f64::from(wavelength) > original / low {
                 factor
             } else {
-                let kept = (original as f32 / wavelength - low as f32) / (high - low) as f32;
+                let kept = (1.0 / wavelength * original as f32 - low as f32) / (high - low) as f32;
                 1.0 / ((1.0 - kept) / factor + kept)
             }
         };

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""What `edgeling convert` writes, against transformers, the tokenizers library and llama.cpp's converter.
+
+usage: convert_check.py EDGELING CHECKPOINTS_FOLDER LLAMA_CPP [MODEL.gguf …]
+
+For each tiny checkpoint: the GGUF file has the tensors and the keys that llama.cpp's converter gives (extra keys are
+listed); the round trip gives the same tensors; transformers loads the folder made from the GGUF file and computes the
+logits in logits.npy; the tokenizers library gives the ids that edgeling gives for the source. For each further GGUF file
+in F32, F16 or BF16: the same of the folder made from it, its logits compared with edgeling's for the file itself.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGUFReader
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TEXTS = [
+    "Hello, world! It's 12345.67 o'clock; WE'LL see.",
+    "  leading and   inner spaces\n\n \t tabs  ",
+    "你好，世界。日本語のテキスト नमस्ते १२३ مرحبا สวัสดี 👩‍👩‍👧‍👦 café cafe\u0301",
+    "def f(x):\n    return x**2  # 100%\n",
+    "<|im_start|>user\nhi<|im_end|> <|bos|> <s> </s>",
+]
+# Keys that only one of the converters writes, or writes otherwise, and that change nothing.
+IGNORED = {"general.name", "general.file_type"}
+good = True
+
+
+def check(label: str, passed: bool, note: object = "") -> None:
+    global good
+    good &= passed
+    print(f"{'ok  ' if passed else 'FAIL'} {label} {note}")
+
+
+def edgeling(*args: object) -> str:
+    return subprocess.run([sys.argv[1], *map(str, args)], check=True, capture_output=True, text=True).stdout
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return {k: v for f in sorted(folder.glob("*.safetensors")) for k, v in load_file(f).items()}
+
+
+def same_tensors(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
+
+
+def gguf(path: Path) -> tuple[dict, dict]:
+    reader = GGUFReader(path)
+    keys = {k: f.contents() for k, f in reader.fields.items() if not k.startswith("GGUF.")}
+    return keys, {t.name: (t.tensor_type.name, t.shape.tolist(), t.data.tobytes()) for t in reader.tensors}
+
+
+def transformers_logits(folder: Path, ids: list[int]) -> np.ndarray:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].numpy()
+
+
+def edgeling_logits(model: Path, ids: list[int], tmp: Path) -> np.ndarray:
+    out = tmp / "logits.npy"
+    edgeling("logits", model, "--tokens", ",".join(map(str, ids)), "--kv", "f32", "--out", out)
+    return np.load(out)
+
+
+def check_tokenizer(label: str, folder: Path, source: Path) -> None:
+    """Ids by the tokenizers library, and by transformers, whose classes for some families replace parts of the file: so
+    those are compared with what it makes of the source, where that is a folder."""
+    plain, auto = Tokenizer.from_file(str(folder / "tokenizer.json")), AutoTokenizer.from_pretrained(folder)
+    source_auto = AutoTokenizer.from_pretrained(source) if source.is_dir() else None
+    for text in TEXTS:
+        ids = json.loads(edgeling("tokenize", source, text, "--json"))["tokens"]
+        expected = ids if source_auto is None else source_auto(text)["input_ids"]
+        check(f"{label}: ids of {text[:12]!r}", plain.encode(text).ids == ids and auto(text)["input_ids"] == expected)
+
+
+def reference_gguf(llama_cpp: Path, folder: Path, out: Path) -> None:
+    """llama.cpp's converter, told the pre-tokenizer, which it knows by a hash of published ones."""
+    patch = (
+        "import sys; sys.path[:0] = sys.argv[1:3]; import conversion.base as b; "
+        "b.TextModel.get_vocab_base_pre = lambda self, tokenizer: 'gpt-2'; "
+        "sys.argv = ['convert'] + sys.argv[3:]; import convert_hf_to_gguf as c; c.main()"
+    )
+    kind = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}[json.loads((folder / "config.json").read_text())["dtype"]]
+    args = [llama_cpp, llama_cpp / "gguf-py", folder, "--outfile", out, "--outtype", kind]
+    subprocess.run([sys.executable, "-c", patch, *map(str, args)], check=True, capture_output=True)
+
+
+def check_tiny(case: Path, llama_cpp: Path, tmp: Path) -> None:
+    name, original = case.name, tensors(case)
+    out, back = tmp / f"{name}.gguf", tmp / f"{name}.hf"
+    edgeling("convert", case, "--to", "gguf", "--out", out)
+    edgeling("convert", out, "--to", "hf", "--out", back)
+    check(f"{name}: folder, file, folder", same_tensors(original, tensors(back)))
+    ids, expected = json.loads((case / "tokens.json").read_text()), np.load(case / "logits.npy")
+    delta = float(np.abs(transformers_logits(back, ids) - expected).max())
+    check(f"{name}: transformers on the folder", delta == 0.0, f"max |Δ| {delta:.1e}")
+    delta = float(np.abs(edgeling_logits(out, ids, tmp) - expected).max())
+    check(f"{name}: edgeling on the file", delta <= 2e-3, f"max |Δ| {delta:.1e}")
+    check_tokenizer(name, back, case)
+    if case.name == "qwen2" or not (case / "model.safetensors").exists():
+        return  # The reference's class for qwen2 asks for files that the tiny tokenizer has not.
+    reference = tmp / f"{name}.reference.gguf"
+    reference_gguf(llama_cpp, case, reference)
+    (keys, data), (own_keys, own_data) = gguf(reference), gguf(out)
+    check(f"{name}: tensors of llama.cpp's converter", data == own_data)
+    wrong = {k: (v, own_keys.get(k)) for k, v in keys.items() if k not in IGNORED and own_keys.get(k) != v}
+    check(f"{name}: keys of llama.cpp's converter", not wrong, f"{wrong or ''} more: {sorted(own_keys.keys() - keys.keys())}")
+
+
+def check_model(path: Path, tmp: Path) -> None:
+    name, folder, back = path.stem, tmp / path.stem, tmp / f"{path.stem}.gguf"
+    edgeling("convert", path, "--to", "hf", "--out", folder)
+    edgeling("convert", folder, "--to", "gguf", "--out", back)
+    check(f"{name}: file, folder, file", gguf(path)[1] == gguf(back)[1])
+    check_tokenizer(name, folder, path)
+    check_tokenizer(f"{name} and back", folder, back)
+    ids = json.loads(edgeling("tokenize", path, "The quick brown fox jumps over the lazy dog. " * 4, "--json"))["tokens"]
+    own, theirs = edgeling_logits(path, ids, tmp), transformers_logits(folder, ids)
+    # Equal but for the order of sums within a head.
+    delta = float(np.abs(own - edgeling_logits(folder, ids, tmp)).max())
+    check(f"{name}: edgeling, folder and file", delta <= 1e-4 * np.abs(own).max(), f"max |Δ| {delta:.1e}")
+    delta = float(np.abs(own - theirs).max())
+    check(f"{name}: transformers on the folder", delta <= 2e-3 * np.abs(own).max(), f"max |Δ| {delta:.1e} of {np.abs(own).max():.1f}")
+
+
+def main() -> None:
+    checkpoints, llama_cpp = Path(sys.argv[2]), Path(sys.argv[3])
+    with tempfile.TemporaryDirectory() as tmp:
+        for case in sorted(p.parent for p in checkpoints.glob("*/config.json")):
+            check_tiny(case, llama_cpp.resolve(), Path(tmp))
+        for model in sys.argv[4:]:
+            check_model(Path(model), Path(tmp))
+    sys.exit(not good)
+
+
+if __name__ == "__main__":
+    main()
