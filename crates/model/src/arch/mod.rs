@@ -44,8 +44,11 @@ pub struct Architecture {
     /// Which values of a head GGUF files rotate together; in Hugging Face files it is its halves.
     pub gguf_rope: RopeStyle,
     /// Keys of `config.json` that say which linear layers have biases.
-    pub hf_biases: &'static [(&'static str, fn(&Biases) -> Presence)],
+    pub hf_biases: &'static [BiasKey],
 }
+
+/// A key of `config.json`, and the biases that it speaks of.
+pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
 pub static ARCHITECTURES: [&Architecture; 3] = [&llama::ARCHITECTURE, &qwen2::ARCHITECTURE, &qwen3::ARCHITECTURE];
