@@ -32,9 +32,9 @@ pub enum Command {
     Detokenize(detokenize::Args),
     Logits(logits::Args),
     Convert(convert::Args),
+    Quantize(Box<quantize::Args>),
     Eval(eval::Args),
     Bench(bench::Args),
-    Quantize(Box<quantize::Args>),
     Completions(completions::Args),
 }
 
