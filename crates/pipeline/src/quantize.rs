@@ -14,5 +14,5 @@ pub use choice::{TypeOptions, choose_types};
 pub use error::QuantizeError;
 pub use facts::ModelFacts;
 pub use file_type::{FILE_TYPES, FileType};
-pub use run::{Progress, QuantizeOptions, QuantizedTensor, quantize};
+pub use run::{Progress, QuantizeOptions, QuantizedTensor, planned, quantize};
 pub use tensors::{TensorFacts, file_order};

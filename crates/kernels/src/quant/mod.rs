@@ -35,7 +35,8 @@ pub struct QuantType {
     pub bytes: usize,
     /// Decodes whole blocks: `blocks` is n × `bytes`, `values` n × `block`.
     pub decode: fn(blocks: &[u8], values: &mut [f32]),
-    /// Encodes whole blocks of finite values, to the same bytes on every tier; see [`encode`] for which bytes.
+    /// Encodes whole blocks of finite values, to the bytes of ggml's reference quantizers on every tier. Scales that
+    /// overflow come out infinite or NaN.
     pub encode: fn(tier: Tier, values: &[f32], blocks: &mut [u8]),
     /// Whether the scales of whole blocks are finite; of a float type, the values.
     pub finite: fn(blocks: &[u8]) -> bool,

@@ -81,48 +81,33 @@ fn levels(i: i32) -> f32 {
 /// As [`Simd`].
 #[inline(always)]
 pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; 256]) -> [Fit; LANES] {
-    let mut x = [[0.0f32; LANES]; SUB];
+    let mut rows = [[0.0f32; LANES]; SUB];
     for (lane, sub) in values.as_chunks::<SUB>().0.iter().enumerate() {
-        for (i, v) in sub.iter().enumerate() {
-            x[i][lane] = *v;
+        for (row, v) in rows.iter_mut().zip(sub) {
+            row[lane] = *v;
         }
     }
-    // SAFETY: the caller's promise; every row of `x` and the results has 16 values.
+    // SAFETY: the caller's promise; every row and column has 16 values.
     unsafe {
         let zero = S::splat(0.0);
-        let shift = S::splat(SHIFT);
-        let (lowest, highest) = (S::splat(-LEVELS as f32), S::splat((LEVELS - 1) as f32));
-        let x: [S::F; SUB] = std::array::from_fn(|i| S::load(x[i].as_ptr()));
+        let mut x = [zero; SUB];
         let (mut largest, mut magnitude) = (zero, zero);
-        for v in x {
-            largest = S::select_lt(magnitude, S::abs(v), v, largest);
-            magnitude = S::max(S::abs(v), magnitude);
+        for (x, row) in x.iter_mut().zip(&rows) {
+            *x = S::load(row.as_ptr());
+            largest = S::select_lt(magnitude, S::abs(*x), *x, largest);
+            magnitude = S::max(S::abs(*x), magnitude);
         }
         let tiny = S::splat(TINY);
         let largest = S::select_lt(magnitude, tiny, S::splat(1.0), largest);
 
-        macro_rules! sums {
-            ($inverse_scale:expr) => {{
-                let (mut sum_xq, mut sum_qq) = (zero, zero);
-                for v in x {
-                    let rounded = S::sub(S::add(S::mul($inverse_scale, v), shift), shift);
-                    let q = S::min(S::max(rounded, lowest), highest);
-                    let w = S::mul(v, v);
-                    sum_xq = S::add(sum_xq, S::mul(S::mul(w, v), q));
-                    sum_qq = S::add(sum_qq, S::mul(S::mul(w, q), q));
-                }
-                (sum_xq, sum_qq)
-            }};
-        }
-
-        let mut best_inverse = S::div(lowest, largest);
-        let (sum_xq, sum_qq) = sums!(best_inverse);
+        let mut best_inverse = S::div(S::splat(-LEVELS as f32), largest);
+        let (sum_xq, sum_qq) = sums_16::<S>(&x, best_inverse);
         // A sum that is neither above 0 nor 0 is NaN, and so is the quotient.
         let mut best_scale = S::select_lt(zero, sum_qq, S::div(sum_xq, sum_qq), sum_qq);
         let mut explained = S::mul(best_scale, sum_xq);
         for i in (-AROUND..=AROUND).filter(|i| *i != 0) {
             let inverse_scale = S::div(S::splat(-levels(i)), largest);
-            let (sum_xq, sum_qq) = sums!(inverse_scale);
+            let (sum_xq, sum_qq) = sums_16::<S>(&x, inverse_scale);
             let scale = S::div(sum_xq, sum_qq);
             // NaN, which is not above anything, where there is nothing to divide by.
             let squared = S::select_lt(zero, sum_qq, S::mul(sum_xq, sum_xq), S::splat(f32::NAN));
@@ -141,6 +126,25 @@ pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; 256]) -> [Fit; LANES] {
             true => Fit { scale: 0.0, inverse_scale: 0.0, tiny: true },
             false => Fit { scale: scale[i], inverse_scale: inverse_scale[i], tiny: false },
         })
+    }
+}
+
+/// Σ w x q and Σ w q² of each lane, with w = x².
+#[inline(always)]
+unsafe fn sums_16<S: Simd>(x: &[S::F; SUB], inverse_scale: S::F) -> (S::F, S::F) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let shift = S::splat(SHIFT);
+        let (lowest, highest) = (S::splat(-LEVELS as f32), S::splat((LEVELS - 1) as f32));
+        let (mut sum_xq, mut sum_qq) = (S::splat(0.0), S::splat(0.0));
+        for x in x {
+            let rounded = S::sub(S::add(S::mul(inverse_scale, *x), shift), shift);
+            let q = S::min(S::max(rounded, lowest), highest);
+            let w = S::mul(*x, *x);
+            sum_xq = S::add(sum_xq, S::mul(S::mul(w, *x), q));
+            sum_qq = S::add(sum_qq, S::mul(S::mul(w, q), q));
+        }
+        (sum_xq, sum_qq)
     }
 }
 

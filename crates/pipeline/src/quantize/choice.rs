@@ -32,6 +32,23 @@ impl TypeOptions {
     pub fn new(file_type: &'static FileType) -> Self {
         Self { file_type, pure: false, output: None, embedding: None, tensors: Vec::new() }
     }
+
+    /// Adds a type for the tensors whose names match: `PATTERN=TYPE`, such as `blk\.0\.ffn_down=Q8_0`. A pattern may match
+    /// any part of a name.
+    ///
+    /// # Errors
+    /// There is no `=`, the pattern is not a regular expression, or no type has that name.
+    pub fn add_tensor_type(&mut self, text: &str) -> Result<(), QuantizeError> {
+        let wrong = |found: String| QuantizeError::TensorType { text: text.to_owned(), found };
+        let (pattern, name) = text.rsplit_once('=').ok_or_else(|| wrong("no =".to_owned()))?;
+        let pattern = Regex::new(pattern).map_err(|error| wrong(error.to_string()))?;
+        let dtype = DType::from_name(name).ok_or_else(|| {
+            let types: Vec<_> = DType::all().map(|t| t.name).collect();
+            wrong(format!("the type {name:?}, which is none of {}", types.join(", ")))
+        })?;
+        self.tensors.push((pattern, dtype));
+        Ok(())
+    }
 }
 
 /// The type of each tensor. `tensors` are all tensors of the model in [`file_order`](super::file_order).

@@ -37,6 +37,10 @@ pub enum QuantizeError {
     #[error("tensor {tensor}: its values are too large for {dtype}")]
     TooLarge { tensor: String, dtype: DType },
 
+    /// Not `PATTERN=TYPE`.
+    #[error("{text:?}: expected a regular expression, = and a type, found {found}")]
+    TensorType { text: String, found: String },
+
     #[error("interrupted")]
     Interrupted,
 }

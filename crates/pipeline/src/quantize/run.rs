@@ -73,7 +73,7 @@ pub fn quantize(
 ) -> Result<Vec<QuantizedTensor>, QuantizeError> {
     let Config::Gguf(metadata) = source.config() else { return Err(QuantizeError::NotGguf) };
     let tier = Tier::detect()?;
-    let tensors = plan(source, &ModelFacts::from_gguf(metadata)?, options)?;
+    let tensors = planned(source, options)?;
 
     let mut keys = MetadataBuilder::from(metadata);
     keys.set("general.quantization_version", &QUANTIZATION_VERSION);
@@ -106,12 +106,13 @@ pub fn quantize(
     Ok(tensors)
 }
 
-/// The tensors of the result, in file order.
-fn plan(
-    source: &Checkpoint,
-    model: &ModelFacts,
-    options: &QuantizeOptions,
-) -> Result<Vec<QuantizedTensor>, QuantizeError> {
+/// What [`quantize`] would make: the tensors of the result, in file order. No data is read.
+///
+/// # Errors
+/// Those of [`quantize`] that do not depend on data.
+pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<QuantizedTensor>, QuantizeError> {
+    let Config::Gguf(metadata) = source.config() else { return Err(QuantizeError::NotGguf) };
+    let model = ModelFacts::from_gguf(metadata)?;
     let mut infos: Vec<_> = source.tensors().collect();
     infos.sort_by(|a, b| file_order(&a.name, &b.name));
     let facts = infos.iter().map(|info| {
@@ -119,7 +120,7 @@ fn plan(
         Ok(TensorFacts { name: &info.name, shape: &info.shape, dtype })
     });
     let facts = facts.collect::<Result<Vec<_>, QuantizeError>>()?;
-    let types = choose_types(model, &facts, &options.types)?;
+    let types = choose_types(&model, &facts, &options.types)?;
 
     let mut tensors = Vec::with_capacity(infos.len());
     for ((info, facts), to) in infos.iter().zip(facts).zip(types) {

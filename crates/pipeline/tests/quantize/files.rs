@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use formats::Checkpoint;
 use kernels::DType;
-use pipeline::quantize::{FileType, QuantizeOptions, TypeOptions, quantize};
-use regex::Regex;
+use pipeline::quantize::{FileType, QuantizeOptions, TypeOptions, planned, quantize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -39,10 +38,7 @@ fn options(arguments: &[&str]) -> QuantizeOptions {
             "--allow-requantize" => requantize = true,
             "--output-tensor-type" => types.output = Some(dtype(value())),
             "--token-embedding-type" => types.embedding = Some(dtype(value())),
-            "--tensor-type" => {
-                let (pattern, name) = value().rsplit_once('=').unwrap();
-                types.tensors.push((Regex::new(pattern).unwrap(), dtype(name)));
-            }
+            "--tensor-type" => types.add_tensor_type(value()).unwrap(),
             other => panic!("no option {other}"),
         }
     }
@@ -61,6 +57,7 @@ fn check(reference: &Value, source: &Path, folder: &Path) {
         let listed = quantize(&Checkpoint::open(source).unwrap(), &target, &options(&arguments), go_on);
         let listed = listed.unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
 
+        assert_eq!(planned(&Checkpoint::open(source).unwrap(), &options(&arguments)).unwrap(), listed);
         let written = Checkpoint::open(&target).unwrap();
         assert_eq!(listed.len(), written.tensors().len());
         for tensor in listed {

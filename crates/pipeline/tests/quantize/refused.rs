@@ -9,7 +9,6 @@ use formats::gguf::{GgufWriter, NewTensor};
 use kernels::DType;
 use kernels::simd::Tier;
 use pipeline::quantize::{FileType, QuantizeError, QuantizeOptions, TypeOptions, quantize};
-use regex::Regex;
 
 use crate::{go_on, models};
 
@@ -91,7 +90,7 @@ fn types_that_do_not_fit_the_rows() {
     assert!(error.hint().is_some());
     // By pattern, the reference takes a type that fits.
     asked.types.embedding = None;
-    asked.types.tensors = vec![(Regex::new("embd").unwrap(), DType::Q6_K)];
+    asked.types.add_tensor_type("embd=Q6_K").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source.gguf");
     models::NARROW.write(&source);

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use kernels::DType;
 use pipeline::quantize::{FILE_TYPES, ModelFacts, TensorFacts, TypeOptions, choose_types, file_order};
-use regex::Regex;
 use serde_json::Value;
 
 use crate::json;
@@ -101,11 +100,9 @@ fn an_override_does_not_move_the_layers_after_it() {
     let snapshots = json("types.json");
     let model = Model::new("qwen3-0.6b", &snapshots["qwen3-0.6b"]["shape"]);
     let mut options = TypeOptions::new(pipeline::quantize::FileType::from_name("Q4_K_M").unwrap());
-    options.tensors = vec![
-        (Regex::new(r"blk\.3\.attn_q").unwrap(), DType::Q8_0),
-        (Regex::new("attn_q").unwrap(), DType::Q5_0),
-        (Regex::new("attn_q_norm").unwrap(), DType::F16),
-    ];
+    for text in [r"blk\.3\.attn_q=q8_0", "attn_q=Q5_0", "attn_q_norm=F16"] {
+        options.add_tensor_type(text).unwrap();
+    }
     options.embedding = Some(DType::Q5_1);
     options.output = Some(DType::F16);
     let plain = model.choose(&TypeOptions::new(options.file_type));
@@ -119,4 +116,15 @@ fn an_override_does_not_move_the_layers_after_it() {
         };
         assert_eq!(found, expected, "{name}");
     }
+}
+
+#[test]
+fn a_tensor_type_says_what_is_wrong_with_it() {
+    let mut options = TypeOptions::new(&FILE_TYPES[0]);
+    for (text, found) in [("attn_q", "no ="), ("(=Q8_0", "unclosed group"), ("a=Q3_X", "none of F32, F16, BF16, Q4_0")]
+    {
+        let error = options.add_tensor_type(text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{text:?}: expected")) && error.contains(found), "{error}");
+    }
+    assert!(options.tensors.is_empty());
 }

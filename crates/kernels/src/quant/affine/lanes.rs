@@ -1,0 +1,228 @@
+//! Sixteen searches at once, one in each lane.
+//!
+//! What differs from the plain version, and why it is still right:
+//! - Branches are selections: where the plain version does not take one, its results are dropped.
+//! - Rounding adds and subtracts 1.5 · 2^23, which is [`nearest`](super::nearest) within its range. The products that are
+//!   rounded grow with x, so that the smallest and the largest x tell whether all of them are in range. Where one is not,
+//!   or is NaN, the plain version does the batch.
+//! - A lane without a range of values runs along with a range of one, and is overwritten at the end.
+
+use super::{BATCH, Fit, SUB, Search, fit};
+use crate::quant::encode::SHIFT;
+use crate::simd::{LANES, Simd};
+
+/// Products up to this are rounded right.
+const LIMIT: f32 = 4_194_303.0;
+
+/// Sixteen times 32 values, each sub-block in a lane.
+struct Batch<S: Simd> {
+    x: [S::F; SUB],
+    /// The weight of each value.
+    w: [S::F; SUB],
+    low: S::F,
+    high: S::F,
+    sum_w: S::F,
+    /// Σ w x.
+    sum_x: S::F,
+    /// Where fits start: the smallest value, but at most 0.
+    start: S::F,
+}
+
+// SAFETY of all functions: as `Simd`, which is each caller's promise.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl<S: Simd> Batch<S> {
+    #[inline(always)]
+    unsafe fn new(values: &[f32; BATCH]) -> Self {
+        let mut rows = [[0.0f32; LANES]; SUB];
+        for (lane, sub) in values.as_chunks::<SUB>().0.iter().enumerate() {
+            for (row, v) in rows.iter_mut().zip(sub) {
+                row[lane] = *v;
+            }
+        }
+        unsafe {
+            let zero = S::splat(0.0);
+            let (mut x, mut w) = ([zero; SUB], [zero; SUB]);
+            let mut squares = zero;
+            for (x, row) in x.iter_mut().zip(&rows) {
+                *x = S::load(row.as_ptr());
+                squares = S::add(squares, S::mul(*x, *x));
+            }
+            let mut mean = [0.0f32; LANES];
+            S::store(mean.as_mut_ptr(), S::mul(squares, S::splat(1.0 / 32.0)));
+            let root_mean_square = S::load(mean.map(f32::sqrt).as_ptr());
+
+            for (w, x) in w.iter_mut().zip(&x) {
+                *w = S::add(root_mean_square, S::abs(*x));
+            }
+            let (mut low, mut high) = (x[0], x[0]);
+            let (mut sum_w, mut sum_x) = (w[0], S::mul(w[0], x[0]));
+            for i in 1..SUB {
+                low = S::min(x[i], low);
+                high = S::max(x[i], high);
+                sum_w = S::add(sum_w, w[i]);
+                sum_x = S::add(sum_x, S::mul(w[i], x[i]));
+            }
+            let start = S::select_lt(zero, low, zero, low);
+            Self { x, w, low, high, sum_w, sum_x, start }
+        }
+    }
+
+    /// `yes` in lanes with a range of values, else `no`.
+    #[inline(always)]
+    unsafe fn if_range(&self, yes: S::F, no: S::F) -> S::F {
+        unsafe { S::select_lt(self.start, self.high, yes, no) }
+    }
+
+    /// The inverse scale that maps the values from `min` up to `levels`. Lanes of `wrong` become 1 where a product with it
+    /// is out of the range of rounding.
+    #[inline(always)]
+    unsafe fn inverse_scale(&self, levels: f32, min: S::F, wrong: &mut S::F) -> S::F {
+        unsafe {
+            let range = self.if_range(S::sub(self.high, min), S::splat(1.0));
+            let inverse_scale = S::div(S::splat(levels), range);
+            for bound in [self.low, self.high] {
+                let product = S::abs(S::mul(inverse_scale, S::sub(bound, min)));
+                *wrong = S::select_lt(product, S::splat(LIMIT), *wrong, S::splat(1.0));
+            }
+            inverse_scale
+        }
+    }
+
+    /// The nearest integers to `(x - min) * inverse_scale`, in 0..=top.
+    #[inline(always)]
+    unsafe fn quantize(&self, min: S::F, inverse_scale: S::F, top: u8, q: &mut [S::F; SUB]) {
+        unsafe {
+            let (zero, top, shift) = (S::splat(0.0), S::splat(f32::from(top)), S::splat(SHIFT));
+            for (q, x) in q.iter_mut().zip(&self.x) {
+                let scaled = S::mul(inverse_scale, S::sub(*x, min));
+                let rounded = S::sub(S::add(scaled, shift), shift);
+                *q = S::min(S::max(rounded, zero), top);
+            }
+        }
+    }
+
+    /// The weighted squared error of `scale * q + min`.
+    #[inline(always)]
+    unsafe fn error(&self, q: &[S::F; SUB], scale: S::F, min: S::F) -> S::F {
+        unsafe {
+            let mut sum = S::splat(0.0);
+            for ((q, x), w) in q.iter().zip(&self.x).zip(&self.w) {
+                let difference = S::sub(S::add(S::mul(scale, *q), min), *x);
+                sum = S::add(sum, S::mul(*w, S::mul(difference, difference)));
+            }
+            sum
+        }
+    }
+
+    /// The least-squares scale and min for the integers q, min at most 0, and their error; it is infinite where the
+    /// integers determine none.
+    #[inline(always)]
+    unsafe fn least_squares(&self, q: &[S::F; SUB]) -> (S::F, S::F, S::F) {
+        unsafe {
+            let zero = S::splat(0.0);
+            let (mut sum_q, mut sum_qq, mut sum_xq) = (zero, zero, zero);
+            for ((q, x), w) in q.iter().zip(&self.x).zip(&self.w) {
+                let wq = S::mul(*w, *q);
+                sum_q = S::add(sum_q, wq);
+                sum_qq = S::add(sum_qq, S::mul(wq, *q));
+                sum_xq = S::add(sum_xq, S::mul(wq, *x));
+            }
+            let (sum_w, sum_x) = (self.sum_w, self.sum_x);
+            let determinant = S::sub(S::mul(sum_w, sum_qq), S::mul(sum_q, sum_q));
+            let scale = S::div(S::sub(S::mul(sum_w, sum_xq), S::mul(sum_x, sum_q)), determinant);
+            let min = S::div(S::sub(S::mul(sum_qq, sum_x), S::mul(sum_q, sum_xq)), determinant);
+            let scale = S::select_lt(zero, min, S::div(sum_xq, sum_qq), scale);
+            let min = S::select_lt(zero, min, zero, min);
+            let error = self.error(q, scale, min);
+            (scale, min, S::select_lt(zero, determinant, error, S::splat(f32::INFINITY)))
+        }
+    }
+}
+
+/// The fits of sixteen times 32 values.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; BATCH], search: Search) -> [Fit; LANES] {
+    // SAFETY: the caller's promise; every column has 16 values.
+    unsafe {
+        let batch = Batch::<S>::new(values);
+        let mut wrong = S::splat(0.0);
+        let mut min = batch.start;
+        let mut best_inverse = batch.inverse_scale(f32::from(search.top), min, &mut wrong);
+        let mut best_base = min;
+        let mut best_scale = S::div(S::splat(1.0), best_inverse);
+        let mut q = [min; SUB];
+        batch.quantize(min, best_inverse, search.top, &mut q);
+        let mut least = batch.error(&q, best_scale, min);
+        for candidate in 0..search.candidates {
+            let inverse_scale = batch.inverse_scale(search.levels(candidate), min, &mut wrong);
+            batch.quantize(min, inverse_scale, search.top, &mut q);
+            let (scale, new_min, error) = batch.least_squares(&q);
+            best_scale = S::select_lt(error, least, scale, best_scale);
+            best_inverse = S::select_lt(error, least, inverse_scale, best_inverse);
+            best_base = S::select_lt(error, least, min, best_base);
+            min = S::select_lt(error, least, new_min, min);
+            least = S::select_lt(error, least, error, least);
+        }
+        if S::largest(wrong) > 0.0 {
+            let (subs, _) = values.as_chunks::<SUB>();
+            return std::array::from_fn(|lane| fit(&subs[lane], search));
+        }
+
+        let zero = S::splat(0.0);
+        let mut columns = [[0.0f32; LANES]; 4];
+        let found = [
+            batch.if_range(best_scale, zero),
+            min,
+            batch.if_range(best_inverse, zero),
+            batch.if_range(best_base, zero),
+        ];
+        for (column, v) in columns.iter_mut().zip(found) {
+            S::store(column.as_mut_ptr(), v);
+        }
+        let [scale, min, inverse_scale, base] = columns;
+        std::array::from_fn(|i| Fit {
+            scale: scale[i],
+            offset: -min[i],
+            inverse_scale: inverse_scale[i],
+            base: base[i],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fit;
+    use super::*;
+    use crate::quant::encode::samples;
+    use crate::simd::{Kernel, Tier};
+
+    struct Fit16<'a>(&'a [f32; BATCH], Search);
+
+    impl Kernel for Fit16<'_> {
+        type Output = [Fit; LANES];
+        #[inline(always)]
+        unsafe fn body<S: Simd>(self) -> Self::Output {
+            // SAFETY: the caller's promise.
+            unsafe { fit_16::<S>(self.0, self.1) }
+        }
+    }
+
+    #[test]
+    fn lanes_give_the_bits_of_the_plain_version() {
+        let bits = |f: Fit| [f.scale, f.offset, f.inverse_scale, f.base].map(f32::to_bits);
+        for search in [Search { top: 15, first: -1.0, candidates: 21 }, Search { top: 31, first: -0.5, candidates: 16 }]
+        {
+            for (round, values) in samples::<SUB, BATCH>().enumerate() {
+                let expected: Vec<_> = values.as_chunks().0.iter().map(|x| bits(fit(x, search))).collect();
+                for tier in Tier::all_available() {
+                    // SAFETY: the tier is available.
+                    let found = unsafe { tier.run(Fit16(&values, search)) }.map(bits);
+                    assert_eq!(found[..], expected[..], "{} in round {round}", tier.name());
+                }
+            }
+        }
+    }
+}
