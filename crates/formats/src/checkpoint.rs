@@ -8,7 +8,7 @@ use crate::gguf::{self, Metadata};
 use crate::hf::{CONFIG_FILE, GENERATION_FILE, HfConfig, JsonFile, TOKENIZER_FILE, TokenizerConfig};
 use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
 use crate::tensor::TensorTable;
-use crate::{ChatTemplates, FormatError, GenerationDefaults, Tensor, TensorInfo, TokenizerFiles, safetensors};
+use crate::{ChatTemplates, FormatError, GenerationDefaults, Tensor, TensorInfo, TokenizerFiles, pytorch, safetensors};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -38,7 +38,8 @@ enum Settings {
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file (any shard of it), or a folder in Hugging Face layout with `config.json` and safetensors.
+    /// Opens a GGUF file (any shard of it), or a folder in Hugging Face layout with `config.json` and
+    /// safetensors, or weights of PyTorch where there are none.
     ///
     /// # Errors
     /// Neither of them, or files that break the rules of their format.
@@ -47,7 +48,8 @@ impl Checkpoint {
             check_folder(path)?;
             let config = HfConfig::open(&path.join(CONFIG_FILE))?;
             let generation = JsonFile::open_optional(&path.join(GENERATION_FILE))?;
-            (Settings::HuggingFace { config, generation }, safetensors::open(path)?)
+            let tensors = if has_safetensors(path) { safetensors::open(path)? } else { pytorch::open(path)? };
+            (Settings::HuggingFace { config, generation }, tensors)
         } else {
             let (metadata, tensors) = gguf::open(path)?;
             (Settings::Gguf(metadata), tensors)
@@ -138,10 +140,15 @@ impl Checkpoint {
     }
 }
 
+fn has_safetensors(folder: &Path) -> bool {
+    [SINGLE_FILE, INDEX_FILE].iter().any(|name| folder.join(name).exists())
+}
+
 /// Says what a folder is that holds no model in Hugging Face layout.
 fn check_folder(folder: &Path) -> Result<(), FormatError> {
     let has = |name: &str| folder.join(name).exists();
-    if has(CONFIG_FILE) && (has(SINGLE_FILE) || has(INDEX_FILE)) {
+    let pytorch = has(pytorch::SINGLE_FILE) || has(pytorch::INDEX_FILE);
+    if has(CONFIG_FILE) && (has_safetensors(folder) || pytorch) {
         return Ok(());
     }
     let entries = std::fs::read_dir(folder).map_err(FormatError::io(folder))?;
@@ -156,7 +163,7 @@ fn check_folder(folder: &Path) -> Result<(), FormatError> {
             Some("the files must have the names they are published under"),
         )
     } else if any(".bin") || any(".pth") || any(".pt") {
-        ("PyTorch weights", Some("save the model as safetensors first: save_pretrained writes them"))
+        ("PyTorch weights", Some("the files must be named pytorch_model.bin, or as pytorch_model.bin.index.json says"))
     } else if has(TOKENIZER_FILE) {
         ("a tokenizer without weights", Some("it can be used to tokenize and detokenize only"))
     } else {

@@ -1,7 +1,7 @@
 //! Checkpoints on disk.
 //!
 //! Everything that reads a model sees a [`Checkpoint`]: settings, tokenizer, chat template, and tensors as ranges of mapped
-//! files. `gguf` and `safetensors` parse headers, `hf` reads the JSON files of a Hugging Face folder; `gguf`, `safetensors`
+//! files. `gguf`, `safetensors` and `pytorch` parse headers, `hf` reads the JSON files of a Hugging Face folder; `gguf`, `safetensors`
 //! and `npy` write files, which appear whole or not at all ([`NewFile`], [`NewFolder`]).
 //!
 //! Files are untrusted. Parsing is safe Rust; each count, length and offset is compared with the size of the file before
@@ -17,6 +17,7 @@ mod mapped;
 mod new_file;
 mod new_folder;
 pub mod npy;
+pub mod pytorch;
 pub mod safetensors;
 mod sniff;
 mod tensor;

@@ -14,7 +14,7 @@ use crate::{FormatError, MappedFile};
 pub enum RawType {
     /// The type's number in GGUF files.
     Ggml(u32),
-    /// The type's name in safetensors files.
+    /// The type's name in safetensors files; those of PyTorch are given the same names.
     Safetensors(String),
 }
 

@@ -71,7 +71,7 @@ fn folders_without_a_model_are_named() {
     let cases: [(Files, &str); 5] = [
         (&[], "found neither"),
         (&[("m.gguf", "")], "found a folder with GGUF files"),
-        (&[("config.json", "{}"), ("pytorch_model.bin", "")], "found PyTorch weights"),
+        (&[("config.json", "{}"), ("weights.bin", "")], "found PyTorch weights"),
         (&[("tokenizer.json", "{}")], "found a tokenizer without weights"),
         (&[("config.json", "[]"), ("model.safetensors", "")], "expected a JSON object, found another JSON value"),
     ];

@@ -1,4 +1,4 @@
-//! The weights of a Hugging Face folder: `model.safetensors`, or shards that `model.safetensors.index.json` lists.
+//! The weights of a Hugging Face folder: one file, or shards that an index lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::header;
 use crate::hf::read_json;
-use crate::tensor::TensorTable;
+use crate::tensor::{TensorInfo, TensorTable};
 use crate::{FormatError, MappedFile};
 
 pub(crate) const SINGLE_FILE: &str = "model.safetensors";
@@ -19,15 +19,26 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Opens all weights of `folder`. Where there is an index, its files come in order of their names.
+/// How the header of one file is read.
+type Parse = fn(&[u8], &Path) -> Result<Vec<TensorInfo>, FormatError>;
+
+/// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+///
+/// # Errors
+/// As [`open_weights`].
+pub(crate) fn open(folder: &Path) -> Result<TensorTable, FormatError> {
+    open_weights(folder, SINGLE_FILE, INDEX_FILE, header::parse)
+}
+
+/// Opens all weights of `folder`: the files that the index names, in order of their names, else the single file.
 ///
 /// # Errors
 /// No weights, a header that breaks the rules, an index that names files outside the folder or tensors that its files
 /// lack, tensors with the same name.
-pub(crate) fn open(folder: &Path) -> Result<TensorTable, FormatError> {
-    let index_path = folder.join(INDEX_FILE);
+pub(crate) fn open_weights(folder: &Path, single: &str, index: &str, parse: Parse) -> Result<TensorTable, FormatError> {
+    let index_path = folder.join(index);
     if !index_path.exists() {
-        return open_files(folder, [SINGLE_FILE]);
+        return open_files(folder, [single], parse);
     }
     let index: Index = read_json(&index_path)?;
     let names: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
@@ -43,7 +54,7 @@ pub(crate) fn open(folder: &Path) -> Result<TensorTable, FormatError> {
     if let Some(name) = names.iter().find(|name| !is_file_name(name)) {
         return Err(mismatch("names of files in the same folder".to_owned(), format!("{name:?}")));
     }
-    let table = open_files(folder, names)?;
+    let table = open_files(folder, names, parse)?;
     for (tensor, file) in &index.weight_map {
         let holder = table.info(tensor).and_then(|info| table.files[info.file].path().file_name());
         if holder.is_none_or(|holder| holder != file.as_str()) {
@@ -53,12 +64,16 @@ pub(crate) fn open(folder: &Path) -> Result<TensorTable, FormatError> {
     Ok(table)
 }
 
-fn open_files<'a>(folder: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<TensorTable, FormatError> {
+fn open_files<'a>(
+    folder: &Path,
+    names: impl IntoIterator<Item = &'a str>,
+    parse: Parse,
+) -> Result<TensorTable, FormatError> {
     let (mut files, mut tensors) = (Vec::new(), Vec::new());
     for name in names {
         let path = folder.join(name);
         let file = MappedFile::open(&path)?;
-        tensors.extend(header::parse(&file.bytes(), &path)?.into_iter().map(|mut tensor| {
+        tensors.extend(parse(&file.bytes(), &path)?.into_iter().map(|mut tensor| {
             tensor.file = files.len();
             tensor
         }));

@@ -10,4 +10,4 @@ mod writer;
 pub use header::parse;
 pub use writer::SafetensorsWriter;
 
-pub(crate) use folder::{INDEX_FILE, SINGLE_FILE, open};
+pub(crate) use folder::{INDEX_FILE, SINGLE_FILE, open, open_weights};

@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_people_do() {
-        assert_eq!(shortest(1e-5).to_string(), "1e-5");
-        assert_eq!(shortest(1e-6).to_string(), "1e-6");
-        assert_eq!(shortest(100_000.0).to_string(), "100000.0");
+        assert_eq!(shortest(1e-5), json!(0.00001));
+        assert_eq!(shortest(1e-6), json!(0.000001));
+        assert_eq!(shortest(100_000.0), json!(100_000.0));
     }
 }
