@@ -3,10 +3,14 @@
 mod bad_files;
 #[cfg(unix)]
 mod chat;
+#[path = "../../../hub/tests/common/hub.rs"]
+mod fake_hub;
 #[cfg(unix)]
 mod interrupt;
 mod measure;
 mod run;
+#[path = "../../../hub/tests/common/server.rs"]
+mod server;
 mod store;
 mod streams;
 mod support;
