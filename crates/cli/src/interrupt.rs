@@ -23,8 +23,13 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
-/// Does work that ends by itself soon after Ctrl-C, because the programs that it runs get the signal too, and that cleans
-/// up behind itself. A second Ctrl-C ends the process.
+/// Whether Ctrl-C was pressed while some work looks out for it.
+pub fn pressed() -> bool {
+    PRESSED.load(Ordering::SeqCst)
+}
+
+/// Does work that ends by itself soon after Ctrl-C, because it asks [`pressed`] or the programs that it runs get the signal
+/// too, and that cleans up behind itself. A second Ctrl-C ends the process.
 ///
 /// # Errors
 /// The work's, or [`Interrupted`].
@@ -45,7 +50,7 @@ impl Watch {
     }
 
     pub fn pressed(&self) -> bool {
-        PRESSED.load(Ordering::SeqCst)
+        pressed()
     }
 }
 

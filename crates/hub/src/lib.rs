@@ -4,6 +4,7 @@
 //! manage the store. See [`Reference`] for what MODEL may be.
 
 mod alias;
+mod bundle;
 mod error;
 mod http;
 mod locate;
@@ -18,6 +19,7 @@ mod time;
 pub mod transport;
 
 pub use alias::{Alias, AliasSource, aliases};
+pub use bundle::{Bundled, export, import};
 pub use error::{HubError, Result};
 pub use locate::{Location, Missing, locate};
 pub use name::{Reference, Scheme, StoreName};

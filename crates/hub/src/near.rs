@@ -1,24 +1,26 @@
 //! Names close to a mistyped one.
 
 /// More suggestions than this help nobody.
-const MOST: usize = 3;
+const MOST: usize = 6;
 
-/// The candidates that `wanted` may have been meant for, best first: those within a third of its length in edits, and
-/// those that contain it. Case does not count.
+/// The candidates that `wanted` may have been meant for, best first: of those within a third of its length in edits the
+/// closest, and those that contain it. Case does not count.
 pub fn near<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let reach = (wanted.chars().count() / 3).max(1);
-    let mut found: Vec<(usize, &str)> = candidates
+    let mut found: Vec<(usize, bool, &str)> = candidates
         .into_iter()
         .filter_map(|candidate| {
             let lower = candidate.to_lowercase();
-            let distance = edits(&wanted, &lower);
-            (distance <= reach || (wanted.len() > 2 && lower.contains(&wanted))).then_some((distance, candidate))
+            let (distance, contains) = (edits(&wanted, &lower), wanted.len() > 2 && lower.contains(&wanted));
+            (distance <= reach || contains).then_some((distance, contains, candidate))
         })
         .collect();
     found.sort_unstable();
     found.dedup();
-    found.into_iter().take(MOST).map(|(_, name)| name.to_owned()).collect()
+    let best = found.first().map_or(0, |&(distance, ..)| distance);
+    found.retain(|&(distance, contains, _)| contains || distance == best);
+    found.into_iter().take(MOST).map(|(_, _, name)| name.to_owned()).collect()
 }
 
 /// Levenshtein distance: the fewest insertions, deletions and substitutions that make `b` of `a`.
@@ -50,7 +52,7 @@ mod tests {
 
     #[test]
     fn suggests_what_is_close_and_nothing_else() {
-        let names = ["smollm2", "qwen3:0.6b", "phi-4-mini"];
+        let names = ["smollm2", "smollm3", "qwen3:0.6b", "phi-4-mini"];
         assert_eq!(near("smolm2", names), ["smollm2"]);
         assert_eq!(near("Qwen3", names), ["qwen3:0.6b"]);
         assert!(near("gemma", names).is_empty());

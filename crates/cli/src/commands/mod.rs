@@ -3,12 +3,16 @@
 mod bench;
 mod completions;
 mod convert;
+mod cp;
 mod detokenize;
 mod eval;
+mod export;
+mod import;
 mod inspect;
 mod list;
 mod logits;
 mod pull;
+mod push;
 mod quantize;
 mod rm;
 mod run;
@@ -25,7 +29,11 @@ pub enum Command {
     Pull(pull::Args),
     List(list::Args),
     Show(show::Args),
+    Cp(cp::Args),
     Rm(rm::Args),
+    Push(push::Args),
+    Export(export::Args),
+    Import(import::Args),
     Run(Box<run::Args>),
     Inspect(inspect::Args),
     Tokenize(tokenize::Args),
@@ -44,7 +52,11 @@ impl Command {
             Self::Pull(args) => pull::run(args, context),
             Self::List(args) => list::run(args, context),
             Self::Show(args) => show::run(args, context),
+            Self::Cp(args) => cp::run(args, context),
             Self::Rm(args) => rm::run(args, context),
+            Self::Push(args) => push::run(args, context),
+            Self::Export(args) => export::run(args, context),
+            Self::Import(args) => import::run(args, context),
             Self::Run(args) => run::run(*args, context),
             Self::Inspect(args) => inspect::run(args, context),
             Self::Tokenize(args) => tokenize::run(args, context),

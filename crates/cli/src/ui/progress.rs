@@ -117,6 +117,10 @@ impl hub::Progress for Stages<'_> {
     fn finish(&self) {
         self.stage.replace(None);
     }
+
+    fn stopped(&self) -> bool {
+        crate::interrupt::pressed()
+    }
 }
 
 fn visible() -> ProgressDrawTarget {

@@ -3,11 +3,15 @@
 mod bad_files;
 #[cfg(unix)]
 mod chat;
+#[path = "../../../hub/tests/common/hub.rs"]
+mod fake_hub;
 #[cfg(unix)]
 mod interrupt;
 mod measure;
 mod quantize;
 mod run;
+#[path = "../../../hub/tests/common/server.rs"]
+mod server;
 mod store;
 mod streams;
 mod support;

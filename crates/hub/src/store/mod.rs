@@ -12,7 +12,9 @@
 //! A process may be killed at any moment and several may work at once: blobs and the index are renamed into place when
 //! they are whole, and both change under the lock only.
 
+mod adopt;
 mod commit;
+mod copy;
 mod digest;
 mod files;
 mod folder;

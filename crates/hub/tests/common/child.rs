@@ -1,6 +1,9 @@
 //! Pulls in a process of their own, with an environment of their own, that a test may kill: the test binary itself, with
 //! its ignored test `child` as the only one.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -83,7 +86,6 @@ impl Home {
     }
 
     /// Bytes that interrupted downloads have left.
-    #[allow(dead_code)]
     pub fn received(&self) -> u64 {
         let data = self.files("tmp").into_iter().filter(|path| path.ends_with("data"));
         data.map(|path| std::fs::metadata(path).map_or(0, |file| file.len())).sum()

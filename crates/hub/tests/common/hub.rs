@@ -1,6 +1,9 @@
 //! A server that speaks the Hugging Face Hub's HTTP: one API with the files' addresses, and another host with the bytes
 //! of the large ones.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

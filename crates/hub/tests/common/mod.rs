@@ -1,5 +1,7 @@
-#![allow(dead_code)]
 //! Small wheels, made by hand.
+
+// Each test binary uses a part of it.
+#![allow(dead_code)]
 
 use std::io::{Cursor, Write};
 

@@ -1,5 +1,8 @@
 //! A small HTTP server whose every answer a test decides, byte for byte: it can break off, dawdle and lie.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -14,7 +17,6 @@ pub struct Asked {
     pub path: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
-    #[allow(dead_code)]
     pub body: Vec<u8>,
 }
 
@@ -77,7 +79,6 @@ impl Reply {
 #[derive(Clone, Debug)]
 pub struct Served {
     pub asked: Asked,
-    #[allow(dead_code)]
     pub status: u16,
     pub sent: usize,
 }
@@ -114,13 +115,11 @@ impl Server {
     }
 
     /// Forgets what was served.
-    #[allow(dead_code)]
     pub fn forget(&self) {
         self.log.lock().unwrap().clear();
     }
 
     /// Bytes of bodies sent for paths that contain `part`.
-    #[allow(dead_code)]
     pub fn sent(&self, part: &str) -> usize {
         self.served().iter().filter(|served| served.asked.path.contains(part)).map(|served| served.sent).sum()
     }
