@@ -97,15 +97,15 @@ impl Download<'_> {
     /// Gives the digest of the content, which is the wanted one.
     fn run(&mut self) -> Result<Digest> {
         let (mut restarts, mut patience) = (0, Patience::default());
-        if self.partial.len() > self.wanted.size {
+        if self.partial.received() > self.wanted.size {
             self.partial.restart()?;
         }
-        let mut resumed = self.partial.len() > 0;
+        let mut resumed = self.partial.received() > 0;
         let sums = &mut self.sums;
         self.partial.read(&mut |bytes| sums.update(bytes))?;
-        self.http.progress.advance(self.partial.len());
+        self.http.progress.advance(self.partial.received());
         loop {
-            let before = self.partial.len();
+            let before = self.partial.received();
             let failure = if before == self.wanted.size {
                 match std::mem::replace(&mut self.sums, Sums::new(self.wanted)).check(self.wanted) {
                     Ok(digest) => return Ok(digest),
@@ -134,7 +134,7 @@ impl Download<'_> {
                     Err(error) => return Err(error),
                 }
             };
-            if self.partial.len() > before {
+            if self.partial.received() > before {
                 patience = Patience::default();
             }
             self.http.pause(&mut patience, (failure, None))?;
@@ -148,7 +148,7 @@ impl Download<'_> {
 
     /// Asks for what is missing and appends what comes.
     fn attempt(&mut self) -> Result<Step> {
-        let have = self.partial.len();
+        let have = self.partial.received();
         let mut request = self.request.clone().header(ACCEPT_ENCODING, "identity")?;
         if have > 0 {
             request = request.header(RANGE, &format!("bytes={have}-"))?;
@@ -184,7 +184,7 @@ impl Download<'_> {
     fn receive(&mut self, mut response: Response) -> Result<Step> {
         while let Some(chunk) = response.chunk()? {
             let bytes = chunk.as_ref();
-            if self.partial.len() + bytes.len() as u64 > self.wanted.size {
+            if self.partial.received() + bytes.len() as u64 > self.wanted.size {
                 self.restart()?;
                 let expected = format!("a file of {} bytes", self.wanted.size);
                 return Err(HubError::content(origin(&self.request.url), expected, "more"));
@@ -196,8 +196,8 @@ impl Download<'_> {
                 return Err(HubError::Stopped);
             }
         }
-        if self.partial.len() < self.wanted.size {
-            let cause = format!("the connection ended after {} of {} bytes", self.partial.len(), self.wanted.size);
+        if self.partial.received() < self.wanted.size {
+            let cause = format!("the connection ended after {} of {} bytes", self.partial.received(), self.wanted.size);
             return Err(HubError::Network { url: origin(&self.request.url), cause, unreachable: false });
         }
         Ok(Step::Received)

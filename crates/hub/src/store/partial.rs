@@ -71,7 +71,7 @@ impl Partial {
     }
 
     /// Bytes received.
-    pub fn len(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         self.len
     }
 

@@ -109,7 +109,7 @@ impl Staging {
     /// Takes a download that is whole and of this digest.
     pub fn keep(&mut self, partial: Partial, digest: Digest) -> Result<Staged> {
         partial.complete()?;
-        let staged = Staged { path: partial.path().to_owned(), digest: digest.clone(), size: partial.len() };
+        let staged = Staged { path: partial.path().to_owned(), digest: digest.clone(), size: partial.received() };
         self.partials.push((partial, digest));
         Ok(staged)
     }
