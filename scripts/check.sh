@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that CI checks: format, lints, banned dependencies, tests. Needs Rust, gcc, python3 with pip, and npm.
+# Everything that CI checks: format, lints, banned dependencies, tests. Needs Rust, gcc, python3 with pip, npm,
+# docker-registry and strace.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

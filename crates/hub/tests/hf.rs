@@ -264,6 +264,15 @@ fn bytes_of_two_versions_are_never_joined() {
 }
 
 #[test]
+fn where_all_sources_fail_each_failure_is_shown() {
+    let home = Home::new(&[("HF_ENDPOINT", "http://127.0.0.1:1"), ("HTTPS_PROXY", "http://127.0.0.1:1")]);
+    let error = home.pull("qwen3:0.6b");
+    assert!(error.starts_with("no source of `qwen3:0.6b` works:\n  hf:Qwen/Qwen3-0.6B-GGUF/"), "{error}");
+    assert!(error.contains("\n  ollama:qwen3:0.6b: cannot fetch https://registry.ollama.ai/"), "{error}");
+    assert!(error.contains("\n  hf:Qwen/Qwen3-0.6B: cannot fetch http://127.0.0.1:1/"), "{error}");
+}
+
+#[test]
 fn two_pulls_at_once_fetch_once() {
     let fixture = Fixture::in_mood(500_000, Mood { dawdle: Some(Duration::from_millis(10)), ..Mood::default() });
     let both = [fixture.home.start(REFERENCE, &[]), fixture.home.start(REFERENCE, &[])];

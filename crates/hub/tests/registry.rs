@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use child_process::Home;
@@ -238,5 +239,65 @@ fn what_a_registry_lies_about_is_not_kept() {
         assert!(error.contains(words), "no {words:?} in {error}");
         assert!(home.store().list().unwrap().is_empty() && home.files("blobs").is_empty());
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A registry that takes uploads, forgets half of the second piece, and says that it has trouble.
+#[test]
+fn an_upload_goes_on_where_the_registry_has_got_to() {
+    let bytes = weights(5, 20 << 20);
+    let home = home_with(&bytes);
+    let state = Arc::new(Mutex::new((Vec::<u8>::new(), 0)));
+    let seen = state.clone();
+    let server = Server::start(move |asked| {
+        let mut state = seen.lock().unwrap();
+        let (received, pieces) = &mut *state;
+        let place = |reply: Reply, length: usize| {
+            reply.with("Location", "/v2/a/blobs/uploads/1?state=x").with("Range", format!("0-{}", length.max(1) - 1))
+        };
+        match asked.method.as_str() {
+            "HEAD" => Reply::new(404),
+            "POST" => place(Reply::new(202), 0),
+            "PATCH" => {
+                *pieces += 1;
+                assert_eq!(
+                    asked.header("content-range").unwrap().split('-').next().unwrap(),
+                    received.len().to_string()
+                );
+                let kept = if *pieces == 2 { asked.body.len() / 2 } else { asked.body.len() };
+                received.extend(&asked.body[..kept]);
+                place(Reply::new(if *pieces == 2 { 503 } else { 202 }), received.len())
+            }
+            "GET" => place(Reply::new(204), received.len()),
+            _ => Reply::new(201),
+        }
+    });
+    let reference = format!("oci:{}/a:b", server.url.strip_prefix("http://").unwrap());
+    let pushed = push(&home, "tiny:q8_0", &reference, &[("DOCKER_CONFIG", "/none")]);
+    assert!(pushed.contains(" uploaded="), "{pushed}");
+    let (received, pieces) = &*state.lock().unwrap();
+    assert!(received == &bytes && *pieces == 3, "{pieces}");
+}
+
+#[test]
+fn a_pull_from_a_registry_goes_on_from_what_an_earlier_one_received() {
+    let registry = Registry::start();
+    let bytes = weights(6, 1 << 20);
+    let home = home_with(&bytes);
+    push(&home, "tiny:q8_0", &registry.reference(), &Registry::user());
+    let other = Home::new(&Registry::user());
+    // Half of the bytes, and in the second round half with a wrong byte among them, as a power cut may leave.
+    for wrong in [None, Some(9)] {
+        let partial = other.path().join("store/tmp").join(format!("partial-{}", Digest::of(&bytes).hex()));
+        fs::create_dir_all(&partial).unwrap();
+        let mut half = bytes[..bytes.len() / 2].to_vec();
+        if let Some(at) = wrong {
+            half[at] ^= 1;
+        }
+        fs::write(partial.join("data"), half).unwrap();
+        assert!(other.pull(&registry.reference()).ends_with("present=false"));
+        assert!(bytes_of(&other, "tiny:v1") == bytes);
+        other.store().remove(&StoreName::parse("tiny:v1").unwrap()).unwrap();
+        assert_eq!((other.files("tmp").len(), other.files("blobs").len()), (0, 0));
     }
 }
