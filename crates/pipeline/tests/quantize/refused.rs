@@ -76,7 +76,7 @@ fn quantized_sources_unless_asked_for() {
     let error = refuse(&tensors, &options("Q4_0"));
     let message = "tensor blk.0.attn_q.weight: expected F32, F16 or BF16 in the source, found Q8_0";
     assert_eq!(error.to_string(), message);
-    assert!(error.hint().unwrap().contains("requantizing"));
+    assert!(error.hint().unwrap().contains("--requantize"));
 }
 
 #[test]
