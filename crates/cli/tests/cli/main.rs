@@ -3,6 +3,7 @@
 mod bad_files;
 #[cfg(unix)]
 mod chat;
+mod convert;
 #[cfg(unix)]
 mod interrupt;
 mod measure;

@@ -2,7 +2,7 @@
 
 use crate::support::{Edgeling, tiny};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "pull",
     "list",
     "show",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 12] = [
     "tokenize",
     "detokenize",
     "logits",
+    "convert",
     "eval",
     "bench",
     "completions",
@@ -35,11 +36,30 @@ fn every_command_has_help_with_examples() {
 #[test]
 fn commands_that_do_not_exist_are_wrong_usage() {
     let edgeling = Edgeling::new();
-    for command in ["convert", "quantize", "serve", "frobnicate"] {
+    for command in ["quantize", "serve", "frobnicate"] {
         edgeling.run(&[command]).failed(2, &["unrecognized subcommand", command]);
     }
     edgeling.run(&["inspekt", "x"]).failed(2, &["'inspect'"]);
     edgeling.run(&["list", "--jsn"]).failed(2, &["'--json'"]);
+}
+
+/// Tutorials have the names and flags of llama.cpp's tools.
+#[test]
+fn old_names_get_the_right_command() {
+    let edgeling = Edgeling::new();
+    let cases: [(&[&str], &str); 7] = [
+        (&["convert.py", "models/7B"], "hint: run `edgeling convert FOLDER --to gguf --out model.gguf`"),
+        (&["convert_hf_to_gguf.py", "m", "--outtype", "f16"], "hint: run `edgeling convert"),
+        (&["main", "-m", "m.gguf", "-p", "hi"], "hint: run `edgeling run model.gguf"),
+        (&["llama-bench", "-m", "m.gguf"], "hint: run `edgeling bench model.gguf"),
+        (&["llama-perplexity", "-f", "x"], "hint: run `edgeling eval model.gguf --text"),
+        (&["run", "-m", "m.gguf"], "hint: the model is the first argument"),
+        (&["convert", "m", "--to", "gguf", "--outfile", "x"], "hint: the flag is --out here"),
+    ];
+    for (args, hint) in cases {
+        edgeling.run(args).failed(2, &[hint]);
+    }
+    assert!(!edgeling.run(&["frobnicate"]).stderr.contains("hint: run"));
 }
 
 #[test]

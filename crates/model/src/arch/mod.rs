@@ -27,6 +27,9 @@ pub use to_gguf::ROPE_FREQS;
 
 use crate::ModelError;
 
+/// A key of `config.json` that says whether some linear layers have biases, and which layers these are.
+pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
+
 /// A family of models.
 #[derive(Debug)]
 pub struct Architecture {
@@ -43,8 +46,7 @@ pub struct Architecture {
     pub extra_tensors: &'static [(&'static str, &'static str)],
     /// Which values of a head GGUF files rotate together; in Hugging Face files it is its halves.
     pub gguf_rope: RopeStyle,
-    /// Keys of `config.json` that say which linear layers have biases.
-    pub hf_biases: &'static [(&'static str, fn(&Biases) -> Presence)],
+    pub hf_biases: &'static [BiasKey],
 }
 
 /// Every architecture that runs, each a file of this folder.
