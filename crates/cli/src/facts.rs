@@ -3,8 +3,6 @@
 mod tokenizer;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use anyhow::Result;
 use formats::{Checkpoint, Config, Format, RawType, TensorInfo};
@@ -213,24 +211,15 @@ fn nominal_bits(tensor: &TensorInfo) -> u64 {
 
 /// The model's own name, its context and its licence, as far as the files say.
 fn settings(checkpoint: &Checkpoint) -> Result<(Option<String>, Option<usize>, Option<String>)> {
-    Ok(match checkpoint.config() {
+    let (name, context) = match checkpoint.config() {
         Config::Gguf(metadata) => {
-            let text = |key: &str| metadata.get::<&str>(key).map(|value| value.map(str::to_owned));
             let context = metadata.get::<u64>(&format!("{}.context_length", checkpoint.architecture()?))?;
-            (text("general.name")?, context.and_then(|n| n.try_into().ok()), text("general.license")?)
+            let name = metadata.get::<&str>("general.name")?.map(str::to_owned);
+            (name, context.and_then(|n| n.try_into().ok()))
         }
-        Config::HuggingFace(config) => {
-            (None, config.get("max_position_embeddings")?, card_licence(&checkpoint.path().join("README.md")))
-        }
-    })
-}
-
-/// The `license:` line in the front matter of a model card.
-fn card_licence(card: &Path) -> Option<String> {
-    let text = fs::read_to_string(card).ok()?;
-    let matter = text.strip_prefix("---\n")?.split_once("\n---")?.0;
-    let licence = matter.lines().find_map(|line| line.strip_prefix("license:"))?.trim();
-    (!licence.is_empty()).then(|| licence.to_owned())
+        Config::HuggingFace(config) => (None, config.get("max_position_embeddings")?),
+    };
+    Ok((name, context, checkpoint.licence()?))
 }
 
 #[cfg(test)]
@@ -262,15 +251,5 @@ mod tests {
         assert_eq!([of(5), of(8)], [Precision::Medium; 2]);
         assert_eq!([of(16), of(32)], [Precision::High; 2]);
         assert_eq!(serde_json::to_string(&Precision::UltraLow).unwrap(), "\"ultra-low\"");
-    }
-
-    #[test]
-    fn the_licence_is_read_from_the_card_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let card = folder.path().join("README.md");
-        fs::write(&card, "---\nlicense: apache-2.0\ntags: [a]\n---\n# A model\n").unwrap();
-        assert_eq!(card_licence(&card).as_deref(), Some("apache-2.0"));
-        fs::write(&card, "# A model\nlicense: mit\n").unwrap();
-        assert_eq!(card_licence(&card), None);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kernels::plan::Source;
 
 use crate::gguf::{self, Metadata};
-use crate::hf::{CONFIG_FILE, GENERATION_FILE, HfConfig, JsonFile, TOKENIZER_FILE, TokenizerConfig};
+use crate::hf::{CONFIG_FILE, GENERATION_FILE, HfConfig, JsonFile, TOKENIZER_FILE, TokenizerConfig, model_card};
 use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
 use crate::tensor::TensorTable;
 use crate::{ChatTemplates, FormatError, GenerationDefaults, Tensor, TensorInfo, TokenizerFiles, pytorch, safetensors};
@@ -108,6 +108,17 @@ impl Checkpoint {
         match &self.settings {
             Settings::Gguf(metadata) => GenerationDefaults::from_gguf(metadata),
             Settings::HuggingFace { config, generation } => GenerationDefaults::from_hf(generation.as_ref(), config),
+        }
+    }
+
+    /// The licence, as the metadata or the model card names it.
+    ///
+    /// # Errors
+    /// The metadata's key is not text.
+    pub fn licence(&self) -> Result<Option<String>, FormatError> {
+        match &self.settings {
+            Settings::Gguf(metadata) => Ok(metadata.get::<&str>("general.license")?.map(str::to_owned)),
+            Settings::HuggingFace { .. } => Ok(model_card::licence(&self.path)),
         }
     }
 

@@ -7,6 +7,8 @@ mod error;
 mod plan;
 mod probe;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod to_gguf;
 mod to_hf;
 

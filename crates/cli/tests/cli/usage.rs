@@ -2,16 +2,22 @@
 
 use crate::support::{Edgeling, tiny};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 18] = [
     "pull",
     "list",
     "show",
+    "cp",
     "rm",
+    "push",
+    "import",
+    "export",
     "run",
     "inspect",
     "tokenize",
     "detokenize",
     "logits",
+    "convert",
+    "quantize",
     "eval",
     "bench",
     "completions",
@@ -40,6 +46,25 @@ fn commands_that_do_not_exist_are_wrong_usage() {
     }
     edgeling.run(&["inspekt", "x"]).failed(2, &["'inspect'"]);
     edgeling.run(&["list", "--jsn"]).failed(2, &["'--json'"]);
+}
+
+/// Tutorials have the names and flags of llama.cpp's tools.
+#[test]
+fn old_names_get_the_right_command() {
+    let edgeling = Edgeling::new();
+    let cases: [(&[&str], &str); 7] = [
+        (&["convert.py", "models/7B"], "hint: run `edgeling convert FOLDER --to gguf --out model.gguf`"),
+        (&["convert_hf_to_gguf.py", "m", "--outtype", "f16"], "hint: run `edgeling convert"),
+        (&["main", "-m", "m.gguf", "-p", "hi"], "hint: run `edgeling run model.gguf"),
+        (&["llama-bench", "-m", "m.gguf"], "hint: run `edgeling bench model.gguf"),
+        (&["llama-perplexity", "-f", "x"], "hint: run `edgeling eval model.gguf --text"),
+        (&["run", "-m", "m.gguf"], "hint: the model is the first argument"),
+        (&["convert", "m", "--to", "gguf", "--outfile", "x"], "hint: the flag is --out here"),
+    ];
+    for (args, hint) in cases {
+        edgeling.run(args).failed(2, &[hint]);
+    }
+    assert!(!edgeling.run(&["frobnicate"]).stderr.contains("hint: run"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod json;
+pub(crate) mod model_card;
 mod rope;
 mod tokenizer_config;
 

@@ -114,6 +114,9 @@ fn metadata(
     }
     let parameters: usize = steps.iter().map(|step| step.target.shape.iter().product::<usize>()).sum();
     out.set("general.size_label", &size_label(parameters));
+    if let Some(licence) = source.licence()? {
+        out.set("general.license", &licence);
+    }
     architecture.write_gguf(config, &mut out, hf.path())?;
     let file_type = FileType::from_name(main_type(steps).name).map_or(0, |t| t.id);
     out.set("general.file_type", &file_type);

@@ -113,7 +113,8 @@ fn steps(
     let from_gguf = matches!(source.config(), Config::Gguf(_));
     let mut steps = Vec::new();
     for info in source.tensors() {
-        if info.name == ROPE_FREQS || info.name.ends_with(".rotary_emb.inv_freq") {
+        let follows = info.name == ROPE_FREQS || info.name.ends_with(".rotary_emb.inv_freq");
+        if follows || (config.tied && info.name == "lm_head.weight") {
             continue;
         }
         let (canonical, name) = if from_gguf {
@@ -173,6 +174,10 @@ fn write_settings(
     folder.write("tokenizer.json", tokenizer.to_tokenizer_json()?.to_string().as_bytes())?;
     let tokenizer_config = tokenizer_config(source, tokenizer, &config)?;
     folder.write("tokenizer_config.json", &pretty(&tokenizer_config))?;
+    // A licence of several lines would be more than one key of the card's front matter.
+    if let Some(licence) = source.licence()?.filter(|licence| !licence.contains(['\n', '\r'])) {
+        folder.write("README.md", format!("---\nlicense: {licence}\n---\n").as_bytes())?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,213 @@
+//! `convert`: round trips of the tiny checkpoints, and outputs that appear whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use formats::Checkpoint;
+use serde_json::Value;
+
+use crate::support::{Edgeling, checkpoint};
+
+const CASES: [&str; 5] = ["llama", "llama3-rope", "llama3-rope-old", "qwen2", "qwen3"];
+const TEXT: &str = "The thin theory in the inn: café 你好 12 🙂 <|user|>hi<|eos|>\n  end";
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Every tensor's type, shape and bytes.
+fn tensors(path: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+    let checkpoint = Checkpoint::open(path).unwrap();
+    let tensor = |name: &str| {
+        let tensor = checkpoint.tensor(name).unwrap();
+        (tensor.dtype.to_string(), tensor.shape.clone(), tensor.data.to_vec())
+    };
+    checkpoint.tensors().map(|info| (info.name.clone(), tensor(&info.name))).collect()
+}
+
+impl Edgeling {
+    fn out(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn convert(&self, source: &Path, to: &str, name: &str) -> PathBuf {
+        let out = self.out(name);
+        let value = self.json(&["convert", path(source), "--to", to, "--out", path(&out), "--json"]);
+        assert_eq!(value["out"], path(&out));
+        assert!(value["tensors"].as_u64() > Some(0) && value["bytes"].as_u64() > Some(0));
+        out
+    }
+
+    fn tokens(&self, model: &Path) -> Value {
+        self.json(&["tokenize", path(model), TEXT, "--json"])["tokens"].clone()
+    }
+
+    fn logits(&self, model: &Path, tokens: &str) -> Vec<f32> {
+        let out = self.out("logits.npy");
+        self.run(&["logits", path(model), "--tokens", tokens, "--kv", "f32", "--out", path(&out)]).success();
+        read_npy(&out)
+    }
+
+    /// Names in the home folder, hidden ones too.
+    fn left(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.home.path()).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|name| name != "home").collect()
+    }
+}
+
+/// The values of a float32 NumPy file of format version 1.
+fn read_npy(path: &Path) -> Vec<f32> {
+    let bytes = fs::read(path).unwrap();
+    let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
+    bytes[10 + header..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+#[test]
+fn folder_to_file_and_back_changes_nothing() {
+    for case in CASES {
+        let edgeling = Edgeling::new();
+        let source = checkpoint(case);
+        let file = edgeling.convert(&source, "gguf", "model.gguf");
+        let back = edgeling.convert(&file, "hf", "back");
+        assert!(tensors(&source) == tensors(&back), "{case}");
+        let tokens = edgeling.tokens(&source);
+        assert_eq!((&tokens, &tokens), (&edgeling.tokens(&file), &edgeling.tokens(&back)), "{case}");
+    }
+}
+
+#[test]
+fn file_to_folder_and_back_changes_nothing() {
+    for case in CASES {
+        let edgeling = Edgeling::new();
+        let source = checkpoint(case).join("model.gguf");
+        if !source.exists() {
+            continue;
+        }
+        let folder = edgeling.convert(&source, "hf", "folder");
+        let back = edgeling.convert(&folder, "gguf", "model.gguf");
+        assert!(tensors(&source) == tensors(&back), "{case}");
+        let tokens = edgeling.tokens(&source);
+        assert_eq!((&tokens, &tokens), (&edgeling.tokens(&folder), &edgeling.tokens(&back)), "{case}");
+        let template = |model: &Path| Checkpoint::open(model).unwrap().chat_templates().unwrap();
+        assert_eq!(template(&source), template(&back), "{case}");
+    }
+}
+
+#[test]
+fn what_is_written_computes_the_same() {
+    for case in CASES {
+        let edgeling = Edgeling::new();
+        let source = checkpoint(case);
+        let expected = read_npy(&source.join("logits.npy"));
+        let tokens: Vec<u32> = serde_json::from_slice(&fs::read(source.join("tokens.json")).unwrap()).unwrap();
+        let tokens: Vec<String> = tokens.iter().map(u32::to_string).collect();
+        let file = edgeling.convert(&source, "gguf", "model.gguf");
+        let folder = edgeling.convert(&file, "hf", "folder");
+        for model in [file, folder] {
+            let found = edgeling.logits(&model, &tokens.join(","));
+            assert_eq!(found.len(), expected.len());
+            let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= 2e-3, "{case}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn pytorch_weights_give_the_same_file() {
+    let edgeling = Edgeling::new();
+    let source = checkpoint("llama3-rope");
+    let expected = tensors(&edgeling.convert(&source, "gguf", "expected.gguf"));
+    for form in ["single", "sharded"] {
+        let folder = edgeling.out(form);
+        fs::create_dir(&folder).unwrap();
+        let weights = checkpoint("../pytorch").join(form);
+        for from in [weights.as_path(), &source] {
+            for entry in fs::read_dir(from).unwrap().map(|e| e.unwrap().path()) {
+                let name = entry.file_name().unwrap().to_str().unwrap();
+                if name.starts_with("pytorch") || (name.ends_with(".json") && !name.contains("safetensors")) {
+                    fs::copy(&entry, folder.join(name)).unwrap();
+                }
+            }
+        }
+        assert!(tensors(&edgeling.convert(&folder, "gguf", &format!("{form}.gguf"))) == expected, "{form}");
+        let safe = edgeling.convert(&folder, "hf", &format!("{form}-safe"));
+        assert!(tensors(&safe) == tensors(&source), "{form}");
+        assert!(safe.join("model.safetensors").exists() && safe.join("tokenizer.json").exists());
+    }
+}
+
+#[test]
+fn types_are_what_was_asked_for() {
+    let edgeling = Edgeling::new();
+    for (name, expected) in [("f32", "F32"), ("F16", "F16"), ("bf16", "BF16")] {
+        let (file, folder) = (edgeling.out("m.gguf"), edgeling.out("m"));
+        let model = checkpoint("qwen3");
+        let args = ["convert", path(&model), "--dtype", name, "--force", "--out"];
+        edgeling.run(&[&args[..], &[path(&file), "--to", "gguf"]].concat()).success();
+        edgeling.run(&[&args[..], &[path(&folder), "--to", "hf"]].concat()).success();
+        for (tensor, (dtype, shape, _)) in tensors(&file) {
+            assert_eq!(dtype, if shape.len() > 1 { expected } else { "F32" }, "{tensor}");
+        }
+        assert!(tensors(&folder).values().all(|(dtype, ..)| dtype == expected));
+    }
+}
+
+#[test]
+fn an_output_that_exists_is_kept_unless_forced() {
+    let edgeling = Edgeling::new();
+    let source = checkpoint("llama");
+    let (file, folder) = (edgeling.out("m.gguf"), edgeling.out("m"));
+    fs::write(&file, "mine").unwrap();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("notes.txt"), "mine").unwrap();
+    for (to, out) in [("gguf", &file), ("hf", &folder)] {
+        let args = ["convert", path(&source), "--to", to, "--out", path(out)];
+        edgeling.run(&args).failed(1, &["exists", "--force"]);
+        assert!(fs::read(&file).unwrap() == b"mine" || to == "hf");
+        assert!(folder.join("notes.txt").exists());
+        edgeling.run(&[&args[..], &["--force"]].concat()).success();
+        Checkpoint::open(out).unwrap();
+    }
+    assert!(!folder.join("notes.txt").exists());
+    let model = path(&file);
+    edgeling.run(&["convert", model, "--to", "hf", "--out", model, "--force"]).failed(1, &["is the source itself"]);
+    edgeling.run(&["convert", model, "--to", "gguf", "--out", path(&folder)]).failed(1, &["found a folder"]);
+    let mut left = edgeling.left();
+    left.sort_unstable();
+    assert_eq!(left, ["m", "m.gguf"]);
+}
+
+#[test]
+fn failures_leave_nothing() {
+    let edgeling = Edgeling::new();
+    let out = edgeling.out("result");
+    let gguf = checkpoint("llama").join("model.gguf");
+    let args = |source: &str, to: &str| -> Vec<String> {
+        ["convert", source, "--to", to, "--out", path(&out)].map(str::to_owned).to_vec()
+    };
+    edgeling.run(&args(path(&gguf), "gguf")).failed(1, &["found a GGUF file", "edgeling quantize"]);
+    edgeling.run(&args("no/such/model", "hf")).failed(1, &["no/such/model"]);
+    let no_folder = ["convert", path(&gguf), "--to", "hf", "--out", "no/such/folder"];
+    edgeling.run(&no_folder).failed(1, &["no/such"]);
+
+    // A value that F16 cannot hold.
+    let broken = edgeling.out("broken");
+    fs::create_dir(&broken).unwrap();
+    for entry in fs::read_dir(checkpoint("qwen2")).unwrap().map(|e| e.unwrap().path()) {
+        fs::copy(&entry, broken.join(entry.file_name().unwrap())).unwrap();
+    }
+    let weights = broken.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    // The first value of the first tensor, the embedding.
+    let start = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    bytes[start..start + 4].copy_from_slice(&1e30f32.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    for to in ["gguf", "hf"] {
+        let dtype = ["--dtype".to_owned(), "f16".to_owned()];
+        let done = edgeling.run(&[&args(path(&broken), to)[..], &dtype].concat());
+        done.failed(1, &["too large for F16", "--dtype bf16"]);
+        assert!(!out.exists());
+    }
+    assert!(edgeling.left().iter().all(|name| !name.starts_with('.')), "{:?}", edgeling.left());
+}
