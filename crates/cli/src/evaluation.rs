@@ -61,7 +61,8 @@ pub fn of_path(
         bos: added_bos(&loaded.tokenizer),
         threads: context.threads,
     };
-    let mut bar = context.ui.count("evaluating", "windows");
+    let name = model.file_name().map_or_else(String::new, |name| format!(" {}", name.to_string_lossy()));
+    let mut bar = context.ui.count(&format!("evaluating{name}"), "windows");
     let mut progress = |p: pipeline::evaluate::Progress| {
         bar.set(p.windows.0 as u64, Some(p.windows.1 as u64));
         bar.message(format!("perplexity {:.4}", p.perplexity));

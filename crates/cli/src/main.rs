@@ -2,6 +2,7 @@
 
 mod chat;
 mod commands;
+mod comparison;
 mod context;
 mod evaluation;
 mod facts;
@@ -9,6 +10,7 @@ mod generation;
 mod input;
 mod interrupt;
 mod legacy;
+mod memory;
 mod prompt;
 mod session;
 mod settings;

@@ -11,7 +11,7 @@ use crate::context::{Context, MODEL_HELP};
 use crate::ui::table::{Align, Table};
 
 /// Positions computed at once in the prompt test, as `run` does.
-const CHUNK: usize = 512;
+pub const CHUNK: usize = 512;
 
 /// Measure speed, beside the most that this machine allows
 ///
@@ -66,8 +66,9 @@ fn bench_model(model: &str, args: &Args, context: &Context) -> Result<()> {
         bar.set(done as u64, Some(all as u64));
         bar.message(test.to_owned());
     };
-    let rows = bench(&mut *loaded.program, &loaded.cost, &roof[0], &options, &mut progress)?;
+    let measured = bench(&mut *loaded.program, &options, &mut progress)?;
     drop(bar);
+    let rows: Vec<_> = measured.iter().map(|m| m.row(&loaded.cost, &roof[0])).collect();
     match context.ui.json {
         true => context.ui.print_json(&rows),
         false => Ok(context.ui.print(&table(&rows).render(context.ui.out))?),
