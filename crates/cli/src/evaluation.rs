@@ -8,7 +8,7 @@ use kernels::backend::{KvType, Program};
 use model::tokenizer::{EncodeOptions, Tokenizer};
 use pipeline::evaluate::{EvaluateError, EvaluateOptions, Evaluation, evaluate};
 
-use crate::context::Context;
+use crate::context::{Context, Keep};
 use crate::interrupt::Watch;
 use crate::ui::error::{Hinted, Interrupted};
 
@@ -50,8 +50,8 @@ pub fn of_path(
     kv: KvType,
 ) -> Result<Evaluation> {
     let watch = Watch::new();
-    let mut loaded = context.load_from(model, kv)?;
-    let mut base = base.map(|base| context.load_from(base, kv)).transpose()?;
+    let mut loaded = context.load_from(model, kv, Keep::Nothing)?;
+    let mut base = base.map(|base| context.load_from(base, kv, Keep::Nothing)).transpose()?;
     if let Some(base) = &base {
         same_tokens(&loaded.tokenizer, &base.tokenizer)?;
     }

@@ -7,7 +7,7 @@ use kernels::simd::Tier;
 use pipeline::bench::{BenchOptions, BenchRow, bench};
 use serde_json::json;
 
-use crate::context::{Context, MODEL_HELP};
+use crate::context::{Context, Keep, MODEL_HELP};
 use crate::ui::table::{Align, Table};
 
 /// Positions computed at once in the prompt test, as `run` does.
@@ -52,7 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 fn bench_model(model: &str, args: &Args, context: &Context) -> Result<()> {
-    let mut loaded = context.load(model, KvType::default())?;
+    let mut loaded = context.load(model, KvType::default(), Keep::Nothing)?;
     let roof = measure(Tier::detect()?, &[context.threads])?;
     let options = BenchOptions {
         prompt: args.prompt as usize,

@@ -6,7 +6,7 @@ use pipeline::bench::{BenchOptions, Test, bench};
 
 use super::bench::CHUNK;
 use crate::comparison::speed::Speed;
-use crate::context::Context;
+use crate::context::{Context, Keep};
 use crate::memory;
 
 /// Measure the speed and the memory of one model
@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
-    let mut loaded = context.load(&args.model, KvType::default())?;
+    let mut loaded = context.load(&args.model, KvType::default(), Keep::Nothing)?;
     let options = BenchOptions { prompt: args.prompt, generate: args.generate, batch: 1, repeat: 1, chunk: CHUNK };
     let results = bench(&mut *loaded.program, &options, &mut |_, _, _| ())?;
     let rate = |is: fn(&Test) -> bool| results.iter().find(|m| is(&m.test)).map(|m| m.median());

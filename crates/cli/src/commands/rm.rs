@@ -1,7 +1,7 @@
 //! `rm`: a model out of the store.
 
 use anyhow::Result;
-use hub::StoreName;
+use hub::{Images, StoreName};
 
 use crate::context::Context;
 use crate::ui::human;
@@ -21,6 +21,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
     let removed = context.store()?.remove(&StoreName::parse(&args.name)?)?;
+    Images::new(&context.home()?).sweep();
     if context.ui.json {
         return context.ui.print_json(&removed);
     }

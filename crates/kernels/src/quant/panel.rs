@@ -12,6 +12,9 @@ use crate::simd::{LANES, Simd, Tier};
 /// Columns that share one activation scale.
 pub const BLOCK: usize = 32;
 
+/// Changes whenever the panels of a type do: images of another version are packed anew.
+pub const LAYOUT_VERSION: u32 = 1;
+
 /// Panels start at a multiple of this.
 const ALIGN: usize = 64;
 
