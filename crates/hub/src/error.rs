@@ -48,6 +48,10 @@ pub enum HubError {
         unreachable: bool,
     },
 
+    /// A server that does not prove who it is.
+    #[error("cannot trust {url}: {cause}")]
+    Untrusted { url: String, cause: String, hint: Option<&'static str> },
+
     /// A server that has another file than it said before.
     #[error("{url}: the file changed while it was being fetched")]
     Changed { url: String },
@@ -97,6 +101,7 @@ impl HubError {
             Self::Network { unreachable: true, .. } => {
                 Some("is the network up? A proxy can be set with HTTPS_PROXY".to_owned())
             }
+            Self::Untrusted { hint, .. } => hint.map(str::to_owned),
             Self::Network { .. } | Self::Changed { .. } => Some("try again: what has arrived is kept".to_owned()),
             Self::Sources { failures, .. } => failures.iter().find_map(|(_, error)| error.hint()),
             Self::NoHome => Some("set EDGELING_HOME to a folder".to_owned()),

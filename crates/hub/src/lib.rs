@@ -5,6 +5,7 @@
 
 mod alias;
 mod bundle;
+mod delete;
 mod error;
 mod http;
 mod images;
@@ -21,6 +22,7 @@ pub mod transport;
 
 pub use alias::{Alias, AliasSource, aliases};
 pub use bundle::{Bundled, export, import};
+pub use delete::{Deleted, delete};
 pub use error::{HubError, Result};
 pub use images::{ImagePlace, Images};
 pub use locate::{Location, Missing, locate};

@@ -39,13 +39,18 @@ const PASSWORDS: &str = "user:$2y$05$RJiNI24CeyZDD9nkj.pR0uV2uS77oR4wX9ey8SH/AM7
 
 impl Registry {
     fn start() -> Self {
+        Self::start_with("true")
+    }
+
+    /// `delete`, whether it deletes: `true` or `false`.
+    fn start_with(delete: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("passwords"), PASSWORDS).unwrap();
         let config = json!({
             "version": "0.1",
             "log": {"level": "info"},
-            "storage": {"filesystem": {"rootdirectory": path("data")}, "delete": {"enabled": true}},
+            "storage": {"filesystem": {"rootdirectory": path("data")}},
             "http": {"addr": "127.0.0.1:0"},
             "auth": {"htpasswd": {"realm": "test", "path": path("passwords")}},
         });
@@ -53,6 +58,7 @@ impl Registry {
         fs::write(path("config.yml"), config.to_string()).unwrap();
         let mut process = Command::new("docker-registry")
             .args([Path::new("serve"), &path("config.yml")])
+            .env("REGISTRY_STORAGE_DELETE_ENABLED", delete)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -98,6 +104,10 @@ fn home_with(bytes: &[u8]) -> Home {
 fn push(home: &Home, name: &str, reference: &str, more: &[(&str, &str)]) -> String {
     let environment = [&[("HUB_PUSH", name)], more].concat();
     home.pull_with(reference, &environment)
+}
+
+fn delete(home: &Home, reference: &str, user: &[(&str, &str)]) -> String {
+    home.pull_with(reference, &[&[("HUB_DELETE", "1")], user].concat())
 }
 
 fn bytes_of(home: &Home, name: &str) -> Vec<u8> {
@@ -156,6 +166,55 @@ fn without_rights_a_registry_is_neither_read_nor_written() {
         let error = push(&home, name, target, &[]);
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn a_model_is_deleted_from_a_registry() {
+    let registry = Registry::start();
+    let home = home_with(&weights(1, 1000));
+    let digest = home.store().list().unwrap().remove(0).digest;
+    let (first, second) = (registry.reference(), format!("oci:{}/models/tiny:v2", registry.host));
+    let other = format!("oci:{}/models/tiny:other", registry.host);
+    for reference in [&first, &second] {
+        push(&home, "tiny:q8_0", reference, &Registry::user());
+    }
+    let another = home_with(&weights(2, 1000));
+    push(&another, "tiny:q8_0", &other, &Registry::user());
+
+    let error = delete(&home, &first, &[("DOCKER_CONFIG", "/none")]);
+    assert!(error.contains("401 Unauthorized") && error.contains("hint: log in first"), "{error}");
+    let pinned = format!("oci:{}/models/tiny@{digest}", registry.host);
+    let error = delete(&home, &first, &Registry::user());
+    assert!(error.contains("expected a manifest that no other tag has, found the same one under v2"), "{error}");
+    assert!(error.ends_with(&format!("hint: `edgeling rm {pinned}` removes it with all its tags")), "{error}");
+
+    // By digest with both tags, and by a tag that stands alone.
+    assert_eq!(delete(&home, &pinned, &Registry::user()), format!("{pinned} {digest}"));
+    for gone in [&first, &second, &pinned] {
+        let error = delete(&home, gone, &Registry::user());
+        assert!(error.contains("404 Not Found") && error.contains("hint: check the name and its tag"), "{error}");
+    }
+    assert!(Home::new(&Registry::user()).pull(&first).contains("404 Not Found"));
+    assert!(Home::new(&Registry::user()).pull(&other).ends_with("present=false"));
+    assert!(delete(&home, &other, &Registry::user()).starts_with(&other));
+    assert!(Home::new(&Registry::user()).pull(&other).contains("404 Not Found"));
+
+    // The model in the store is still there, and can go back.
+    assert!(push(&home, "tiny:q8_0", &first, &Registry::user()).starts_with(&digest.to_string()));
+    assert!(Home::new(&Registry::user()).pull(&first).ends_with("present=false"));
+}
+
+#[test]
+fn a_registry_that_does_not_delete_says_which_setting_would() {
+    let registry = Registry::start_with("false");
+    let home = home_with(&weights(1, 1000));
+    push(&home, "tiny:q8_0", &registry.reference(), &Registry::user());
+    let error = delete(&home, &registry.reference(), &Registry::user());
+    assert!(error.contains("405 Method Not Allowed"), "{error}");
+    assert!(error.contains("hint: deleting is disabled") && error.contains("DELETE_ENABLED=true"), "{error}");
+    assert!(Home::new(&Registry::user()).pull(&registry.reference()).ends_with("present=false"));
+    let error = delete(&home, "hf:a/b", &[]);
+    assert!(error.contains("expected a model in a registry"), "{error}");
 }
 
 /// A registry of one model `library/m:1b`, laid out as Ollama does, that gives rights by tokens.

@@ -125,6 +125,7 @@ fn offline_commands_open_no_socket() {
         &["run", "hf:org/name", "hi", "--offline"],
         &["pull", "ollama:qwen3", "--offline"],
         &["push", "model", "oci:localhost:1/a:b", "--offline"],
+        &["rm", "oci:localhost:1/a:b", "--offline"],
     ] {
         let (status, errors) = traced(args);
         assert!(status == Some(1) && errors.starts_with("error: "), "{args:?}: {errors}");

@@ -268,6 +268,7 @@ impl Broken {
     fn at(self, url: &Url) -> HubError {
         match self {
             Self::Stopped => HubError::Stopped,
+            Self::Untrusted { cause, hint } => HubError::Untrusted { url: origin(url), cause, hint },
             Self::Failed { cause, unreachable } => HubError::Network { url: origin(url), cause, unreachable },
         }
     }

@@ -27,6 +27,8 @@ pub struct Wire {
 pub enum Broken {
     /// The caller wants no more.
     Stopped,
+    /// The server does not prove who it is.
+    Untrusted { cause: String, hint: Option<&'static str> },
     Failed {
         cause: String,
         /// No connection was made at all.
@@ -67,6 +69,9 @@ impl Wire {
                 match tokio::time::timeout(TICK, work.as_mut()).await {
                     Ok(Ok(value)) => return Ok(value),
                     Ok(Err(error)) => {
+                        if let Some((cause, hint)) = tls::distrust(&error) {
+                            return Err(Broken::Untrusted { cause, hint });
+                        }
                         return Err(Broken::Failed { cause: deepest(&error), unreachable: error.is_connect() });
                     }
                     Err(_) if progress.stopped() => return Err(Broken::Stopped),

@@ -22,6 +22,9 @@ pub fn main() {
     let store = Store::open(Path::new(&variable("HUB_HOME"))).unwrap();
     let model = variable("HUB_MODEL");
     let answer = match std::env::var("HUB_PUSH") {
+        _ if std::env::var_os("HUB_DELETE").is_some() => {
+            hub::delete(&model, &NoProgress).map(|deleted| format!("{} {}", deleted.reference, deleted.digest))
+        }
         Ok(name) => hub::push(&name, &model, &store, &NoProgress)
             .map(|pushed| format!("{} uploaded={}", pushed.digest, pushed.uploaded)),
         Err(_) => hub::pull(&model, &store, &NoProgress, false)

@@ -17,8 +17,8 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
 
 use limited::LimitedWriter;
 
-/// Steps of a rendering. A message takes some hundred, so this is enough for conversations of a hundred thousand.
-const MAX_STEPS: u64 = 20_000_000;
+/// Steps of a rendering. A message takes some hundred, so this is enough for conversations of ten thousand.
+const MAX_STEPS: u64 = 4_000_000;
 
 /// Bytes of a prompt beyond those of its inputs.
 const MAX_EXTRA_OUTPUT: usize = 64 << 20;
@@ -184,8 +184,9 @@ fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let (before, tag) = (&rest[..start], &rest[start + 2..start + length]);
+        let (before, after) = (&rest[..start], &rest[start + 2..]);
+        let Some(length) = after.find("%}") else { break };
+        let tag = &after[..length];
         let word = tag.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         out.push_str(before);
         out.push_str("{%");
@@ -195,7 +196,7 @@ fn without_generation_tags(source: &str) -> String {
             _ => tag.to_owned(),
         });
         out.push_str("%}");
-        rest = &rest[start + length + 2..];
+        rest = &after[length + 2..];
     }
     out.push_str(rest);
     out

@@ -1,4 +1,4 @@
-//! The calls of the OCI distribution specification 1.1 that pulling and pushing need.
+//! The calls of the OCI distribution specification 1.1 that pulling, pushing and deleting need.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -20,8 +20,14 @@ use crate::{HubError, Progress, Result};
 /// Largest manifest, as registries bound them, and largest answer of a token server.
 const LARGEST: usize = 4 << 20;
 
+/// Tags asked for at a time.
+const TAGS: usize = 1000;
+
 /// Bytes sent at a time. Larger blobs go in pieces of this size, smaller ones at once.
 const CHUNK: u64 = 8 << 20;
+
+const DELETING_IS_OFF: &str = "deleting is disabled in this registry: REGISTRY_STORAGE_DELETE_ENABLED=true in its \
+    environment, or storage.delete.enabled in its configuration, allows it";
 
 /// One repository of a registry.
 pub struct Registry<'a> {
@@ -37,6 +43,12 @@ pub struct Registry<'a> {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct TagsAnswer {
+    /// Null in a repository whose last tag is gone.
+    tags: Option<Vec<String>>,
 }
 
 impl<'a> Registry<'a> {
@@ -67,6 +79,45 @@ impl<'a> Registry<'a> {
             return Err(HubError::content(self.reference, format!("a manifest of type {MANIFEST}"), media_type));
         }
         Ok((media_type, bytes))
+    }
+
+    /// The digest of the manifest that a tag or a digest stands for.
+    pub fn digest(&self, version: &str) -> Result<Digest> {
+        let request = Request::new(Method::HEAD, self.url(&format!("manifests/{version}"))?);
+        let response = self.expect(request.header(ACCEPT, &format!("{MANIFEST}, {DOCKER_MANIFEST}"))?)?;
+        let said = response.header("docker-content-digest").unwrap_or(version).to_owned();
+        Digest::try_from(said).map_err(|error| HubError::content(self.reference, "a manifest with a digest", error))
+    }
+
+    /// All tags of the repository.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        let mut tags: Vec<String> = Vec::new();
+        loop {
+            let mut url = self.url("tags/list")?;
+            url.query_pairs_mut()
+                .append_pair("n", &TAGS.to_string())
+                .extend_pairs(tags.last().map(|tag| ("last", tag)));
+            let bytes = self.expect(Request::get(url))?.bytes(LARGEST)?;
+            let answer: TagsAnswer = serde_json::from_slice(&bytes)
+                .map_err(|error| HubError::content(self.reference, "a list of tags", error))?;
+            let page = answer.tags.unwrap_or_default();
+            // A registry that ignores what was asked for would give the same page for ever.
+            let last = page.len() < TAGS || page.last() <= tags.last();
+            tags.extend(page);
+            if last {
+                return Ok(tags);
+            }
+        }
+    }
+
+    /// Deletes a manifest, and with it all its tags.
+    pub fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        let response = self.send(Request::new(Method::DELETE, self.url(&format!("manifests/{digest}"))?))?;
+        match response.status().as_u16() {
+            200..300 => Ok(()),
+            405 => Err(response.refusal(Some(DELETING_IS_OFF.to_owned()))),
+            _ => Err(self.refused(response)),
+        }
     }
 
     /// Stages a blob.

@@ -1,0 +1,17 @@
+//! The corpora of the fuzz targets, replayed.
+
+#[path = "../../../fuzz/src/gguf.rs"]
+mod gguf;
+#[path = "../../../fuzz/src/pytorch.rs"]
+mod pytorch;
+#[path = "../../../fuzz/src/replay.rs"]
+mod replay;
+#[path = "../../../fuzz/src/safetensors.rs"]
+mod safetensors;
+
+#[test]
+fn corpora() {
+    replay::replay("gguf", gguf::run);
+    replay::replay("safetensors", safetensors::run);
+    replay::replay("pytorch", pytorch::run);
+}

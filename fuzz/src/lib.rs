@@ -1,0 +1,8 @@
+//! What each fuzz target does with its input. The tests of the crates include these files and replay the corpora with them.
+
+pub mod bundle;
+pub mod chat_template;
+pub mod gguf;
+pub mod pytorch;
+pub mod safetensors;
+pub mod tokenizer_json;
