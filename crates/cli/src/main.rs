@@ -14,6 +14,7 @@ mod memory;
 mod prompt;
 mod session;
 mod settings;
+mod speed;
 mod threads;
 mod ui;
 

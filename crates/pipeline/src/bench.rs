@@ -79,7 +79,7 @@ impl Test {
     }
 
     /// The highest rate, in tokens per second of all sequences together.
-    fn roof(self, cost: &Cost, batch: usize, roof: &Roof) -> f64 {
+    pub fn roof(self, cost: &Cost, batch: usize, roof: &Roof) -> f64 {
         match self {
             Self::Prefill(tokens) => cost.prefill_roof(tokens, batch, roof),
             Self::Decode(_) => cost.decode_roof(batch, roof),

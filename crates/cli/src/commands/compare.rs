@@ -8,12 +8,12 @@ use formats::{Checkpoint, NewFile};
 use hub::Missing;
 use kernels::backend::KvType;
 
-use crate::comparison::speed::{Lengths, Speed, measure, medians};
 use crate::comparison::{Compared, plot, table};
 use crate::context::{Context, MODEL_HELP};
 use crate::evaluation::{self, WindowArg};
 use crate::facts::Facts;
 use crate::interrupt::winding_up;
+use crate::speed::{Lengths, Speed, measure, medians};
 
 /// Compare models: size, quality, speed and memory
 ///

@@ -5,9 +5,9 @@ use kernels::backend::KvType;
 use pipeline::bench::{BenchOptions, Test, bench};
 
 use super::bench::CHUNK;
-use crate::comparison::speed::Speed;
 use crate::context::{Context, Keep};
 use crate::memory;
+use crate::speed::Speed;
 
 /// Measure the speed and the memory of one model
 #[derive(clap::Args)]

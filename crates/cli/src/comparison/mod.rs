@@ -1,13 +1,12 @@
 //! Files side by side: what is measured of each, as data, as a table and as a plot.
 
 pub mod plot;
-pub mod speed;
 pub mod table;
 
 use pipeline::evaluate::Evaluation;
 use serde::Serialize;
 
-use self::speed::Speed;
+use crate::speed::Speed;
 
 /// What is known of one file. What was not measured is absent.
 #[derive(Clone, Debug, Serialize)]

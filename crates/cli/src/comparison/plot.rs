@@ -132,8 +132,8 @@ fn shortened(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::speed::Speed;
     use super::*;
+    use crate::speed::Speed;
 
     fn file(bytes: u64, kl: Option<f64>) -> Compared {
         Compared {

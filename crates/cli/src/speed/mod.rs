@@ -1,5 +1,8 @@
 //! Speed and memory of a model, measured in a process of its own, so that no other model is in its way.
 
+pub mod peer;
+pub mod round;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -58,7 +61,8 @@ pub fn medians(rounds: &[Speed]) -> Speed {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The middle of the values, or between the middle two; `None` of none.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;
     Some((values[last / 2] + values[last.div_ceil(2)]) / 2.0)
