@@ -260,13 +260,11 @@ impl Running {
         let both = if max > self.max { max } else { self.max };
         // SAFETY: no pointer but the lanes' own.
         unsafe {
-            let exp = |v: f32| {
-                let mut lanes = [0.0; LANES];
-                S::store(lanes.as_mut_ptr(), S::exp(S::splat(v)));
-                lanes[0]
-            };
-            self.keep = exp(self.max - both);
-            self.take = exp(max - both);
+            // Not by a closure, which would be compiled without the tier's instructions.
+            let (mut keep, mut take) = ([0.0; LANES], [0.0; LANES]);
+            S::store(keep.as_mut_ptr(), S::exp(S::splat(self.max - both)));
+            S::store(take.as_mut_ptr(), S::exp(S::splat(max - both)));
+            (self.keep, self.take) = (keep[0], take[0]);
         }
         self.sum = self.sum.mul_add(self.keep, sum * self.take);
         self.max = both;
