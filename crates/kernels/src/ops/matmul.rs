@@ -105,7 +105,9 @@ impl<P: Packed> Int<'_, P> {
                         let chunk = first..blocks.min(first + UNPACKED_BLOCKS);
                         let weights = std::array::from_fn(|r| UnpackedPanel::<P>::at(unpacked.as_mut_ptr(), r, first));
                         for r in 0..R {
-                            weights[r].fill::<S>(&self.panel(panel + r), chunk.clone());
+                            let (this, next) = (self.panel(panel + r), self.panel(panel + R + r));
+                            let next = if chunk.end < blocks { this.planes(chunk.end) } else { next.planes(0) };
+                            weights[r].fill::<S>(&this, chunk.clone(), next);
                         }
                         self.tokens::<S, _, R, T>(weights, panel, chunk);
                     }

@@ -1,5 +1,7 @@
 //! Activations as int8 with one f32 scale per 32 values.
 
+use std::ops::Range;
+
 use crate::buffer::Buffer;
 use crate::quant::panel::{BLOCK, Packed};
 use crate::simd::{Kernel, LANES, Simd};
@@ -97,31 +99,37 @@ impl QuantizedRows {
         }
     }
 
-    /// The kernel that quantizes `cols` values at `x` into row `row`.
+    /// The kernel that quantizes the values at `x` into some blocks of row `row`.
     ///
-    /// Its safety: the row exists and nothing else reads or writes it; x has `cols` values.
+    /// Its safety: the blocks exist and nothing else reads or writes them; x has as many values.
+    pub fn quantize(&self, row: usize, blocks: Range<usize>, x: *const f32) -> impl Kernel<Output = ()> + use<'_> {
+        Quantize { rows: self, row, blocks, x }
+    }
+
+    /// The kernel that quantizes a whole row at `x`; its safety is that of [`QuantizedRows::quantize`].
     pub fn quantize_row(&self, row: usize, x: *const f32) -> impl Kernel<Output = ()> + use<'_> {
-        QuantizeRow { rows: self, row, x }
+        self.quantize(row, 0..self.cols / BLOCK, x)
     }
 }
 
-struct QuantizeRow<'a> {
+struct Quantize<'a> {
     rows: &'a QuantizedRows,
     row: usize,
+    blocks: Range<usize>,
     x: *const f32,
 }
 
-impl Kernel for QuantizeRow<'_> {
+impl Kernel for Quantize<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn body<S: Simd>(self) {
-        // SAFETY: the row exists and is written by this call alone.
+        // SAFETY: the blocks exist and are written by this call alone.
         unsafe {
             let row = self.rows.row(self.row);
             let limit = S::splat(127.0);
-            for block in 0..self.rows.cols / BLOCK {
-                let x = self.x.add(block * BLOCK);
+            for (i, block) in self.blocks.enumerate() {
+                let x = self.x.add(i * BLOCK);
                 let values = [S::load(x), S::load(x.add(LANES))];
                 let largest = S::largest(S::max(S::abs(values[0]), S::abs(values[1])));
                 let scale = largest / 127.0;

@@ -43,9 +43,10 @@ impl<P> Copy for PackedPanel<P> {}
 
 #[allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)] // As the trait says.
 impl<P: Packed> PackedPanel<P> {
+    /// The planes of block `block`, or where they would stand behind the last one.
     #[inline(always)]
-    unsafe fn planes(&self, block: usize) -> *const u8 {
-        unsafe { self.panel.add(block / P::SUBS * block_bytes::<P>() + block % P::SUBS * P::Planes::COUNT * 64) }
+    pub unsafe fn planes(&self, block: usize) -> *const u8 {
+        self.panel.wrapping_add(block / P::SUBS * block_bytes::<P>() + block % P::SUBS * P::Planes::COUNT * 64)
     }
 
     #[inline(always)]
@@ -132,14 +133,17 @@ impl<P: Packed> UnpackedPanel<P> {
         }
     }
 
-    /// Unpacks some blocks.
+    /// Unpacks some blocks, and fetches as many from `next` on, which come next.
     ///
     /// # Safety
     /// As [`Weights`]; the blocks are at most [`UNPACKED_BLOCKS`] from the first on.
     #[inline(always)]
-    pub unsafe fn fill<S: Simd>(&self, from: &PackedPanel<P>, blocks: Range<usize>) {
-        // SAFETY: the caller's promise.
+    pub unsafe fn fill<S: Simd>(&self, from: &PackedPanel<P>, blocks: Range<usize>, next: *const u8) {
+        // SAFETY: the caller's promise; prefetching an address that does not exist does nothing.
         unsafe {
+            for line in 0..(blocks.len() * block_bytes::<P>()).div_ceil(P::SUBS * 64) {
+                S::prefetch(next.wrapping_add(line * 64));
+            }
             for block in blocks {
                 let values = self.values.wrapping_add(block).cast::<u8>();
                 for j in 0..4 {
