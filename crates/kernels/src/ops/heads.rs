@@ -99,8 +99,8 @@ impl Kernel for StoreKeyValue {
                         let mut halves = [0u16; LANES];
                         S::store_f16(halves.as_mut_ptr().cast(), S::min(high, S::max(low, S::load(key.add(i)))));
                         let key_at = page.add(layout.key_offset(slot, i)).cast::<u16>();
-                        for lane in 0..LANES {
-                            key_at.add(lane * LANES).write(halves[lane]);
+                        for (lane, half) in halves.into_iter().enumerate() {
+                            key_at.add(lane * LANES).write(half);
                         }
                     }
                 }

@@ -103,12 +103,15 @@ impl<P: Packed> Int<'_, P> {
                 while panel + R <= m.range.end {
                     for first in (0..blocks).step_by(UNPACKED_BLOCKS) {
                         let chunk = first..blocks.min(first + UNPACKED_BLOCKS);
-                        let weights = std::array::from_fn(|r| UnpackedPanel::<P>::at(unpacked.as_mut_ptr(), r, first));
+                        let room = unpacked.as_mut_ptr();
+                        let mut weights = [MaybeUninit::<UnpackedPanel<P>>::uninit(); R];
                         for r in 0..R {
-                            let (this, next) = (self.panel(panel + r), self.panel(panel + R + r));
-                            let next = if chunk.end < blocks { this.planes(chunk.end) } else { next.planes(0) };
-                            weights[r].fill::<S>(&this, chunk.clone(), next);
+                            let this = self.panel(panel + r, 0);
+                            let next =
+                                if chunk.end < blocks { (this, chunk.end) } else { (self.panel(panel + R + r, 0), 0) };
+                            weights[r].write(UnpackedPanel::fill::<S, R>(room, r, &this, chunk.clone(), next));
                         }
+                        let weights = weights.map(|w| w.assume_init());
                         self.tokens::<S, _, R, T>(weights, panel, chunk);
                     }
                     panel += R;
@@ -116,20 +119,22 @@ impl<P: Packed> Int<'_, P> {
             }
             // A lone token reads one panel after the other, as memory likes it best.
             while m.tokens.len() > 1 && panel + R <= m.range.end {
-                self.tokens::<S, _, R, T>(std::array::from_fn(|r| self.panel(panel + r)), panel, 0..blocks);
+                self.tokens::<S, _, R, T>(std::array::from_fn(|r| self.panel(panel + r, R - 1)), panel, 0..blocks);
                 panel += R;
             }
             while panel < m.range.end {
-                self.tokens::<S, _, 1, T>([self.panel(panel)], panel, 0..blocks);
+                self.tokens::<S, _, 1, T>([self.panel(panel, 0)], panel, 0..blocks);
                 panel += 1;
             }
         }
     }
 
-    /// Panel `panel`, which exists.
+    /// Panel `panel`; the one that is read after it stands behind `others` others.
     #[inline(always)]
-    fn panel(&self, panel: usize) -> PackedPanel<P> {
-        PackedPanel { panel: self.0.panels.wrapping_add(panel * self.0.panel_bytes), of: PhantomData }
+    fn panel(&self, panel: usize, others: usize) -> PackedPanel<P> {
+        let bytes = self.0.panel_bytes;
+        let first = self.0.panels.wrapping_add(panel * bytes);
+        PackedPanel { panel: first, bytes, skip: others * bytes, of: PhantomData }
     }
 
     /// Adds the products of some blocks of R panels with all tokens to the output, or begins it with block 0.
@@ -170,6 +175,8 @@ impl<P: Packed> Int<'_, P> {
         // below `cols / BLOCK`.
         unsafe {
             let x = m.x.row(token);
+            // The other tokens find in the cache what the first fetch.
+            let first = token == m.tokens.start;
             let out = |r: usize, t: usize| m.out.add((token + t) * m.out_stride + (panel + r) * LANES);
             let mut acc = [[S::splat(0.0); T]; R];
             if blocks.start > 0 {
@@ -180,7 +187,7 @@ impl<P: Packed> Int<'_, P> {
                 }
             }
             for block in blocks {
-                if T == 1 {
+                if first {
                     for r in 0..R {
                         w[r].prefetch::<S>(block);
                     }

@@ -9,7 +9,7 @@ use crate::simd::{LANES, Simd};
 
 /// Blocks that are unpacked at once: two panels of them stay in a first-level cache of 32 KiB.
 pub const UNPACKED_BLOCKS: usize = 16;
-/// Bytes that a lone token's matmul fetches ahead.
+/// Bytes that are fetched ahead of the panel's own order: what memory delivers in its latency, and a little more.
 const PREFETCH: usize = 4096;
 
 /// The weights of one panel.
@@ -23,13 +23,17 @@ pub trait Weights: Copy {
     unsafe fn scale<S: Simd>(&self, block: usize, half: usize) -> S::F;
     /// The mins of block `block`.
     unsafe fn min<S: Simd>(&self, block: usize) -> S::F;
-    /// Fetches what comes a while after block `block`.
-    unsafe fn prefetch<S: Simd>(&self, _block: usize) {}
+    /// Fetches what is needed a while after block `block`.
+    unsafe fn prefetch<S: Simd>(&self, block: usize);
 }
 
 /// A panel as it is stored.
 pub struct PackedPanel<P> {
     pub panel: *const u8,
+    /// Bytes of a panel.
+    pub bytes: usize,
+    /// Bytes between its end and the panel that is read after it.
+    pub skip: usize,
     pub of: PhantomData<P>,
 }
 
@@ -43,15 +47,33 @@ impl<P> Copy for PackedPanel<P> {}
 
 #[allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)] // As the trait says.
 impl<P: Packed> PackedPanel<P> {
-    /// The planes of block `block`, or where they would stand behind the last one.
+    /// Where the planes of block `block` stand in the panel.
     #[inline(always)]
-    pub unsafe fn planes(&self, block: usize) -> *const u8 {
-        self.panel.wrapping_add(block / P::SUBS * block_bytes::<P>() + block % P::SUBS * P::Planes::COUNT * 64)
+    fn planes(&self, block: usize) -> usize {
+        block / P::SUBS * block_bytes::<P>() + block % P::SUBS * P::Planes::COUNT * 64
     }
 
     #[inline(always)]
-    unsafe fn scales(&self, block: usize) -> *const u8 {
-        unsafe { self.panel.add(block / P::SUBS * block_bytes::<P>() + plane_bytes::<P>()) }
+    fn scales(&self, block: usize) -> *const u8 {
+        self.panel.wrapping_add(block / P::SUBS * block_bytes::<P>() + plane_bytes::<P>())
+    }
+
+    /// Fetches block `block`, a share of its scales included. It need not exist.
+    #[inline(always)]
+    unsafe fn fetch<S: Simd>(&self, block: usize, ahead: usize) {
+        let at = self.planes(block) + ahead;
+        let planes = self.panel.wrapping_add(if at < self.bytes { at } else { at + self.skip });
+        // SAFETY: prefetching an address that does not exist does nothing.
+        unsafe {
+            for plane in 0..P::Planes::COUNT {
+                S::prefetch(planes.wrapping_add(plane * 64));
+            }
+            let line = block % P::SUBS * 64;
+            if line < P::SCALE_BYTES {
+                let to_scales = (P::SUBS - block % P::SUBS) * P::Planes::COUNT * 64;
+                S::prefetch(planes.wrapping_add(to_scales + line));
+            }
+        }
     }
 }
 
@@ -59,7 +81,7 @@ impl<P: Packed> PackedPanel<P> {
 impl<P: Packed> Weights for PackedPanel<P> {
     #[inline(always)]
     unsafe fn values<S: Simd>(&self, block: usize, j: usize) -> (S::B, S::B) {
-        unsafe { P::Planes::get::<S>(self.planes(block), j) }
+        unsafe { P::Planes::get::<S>(self.panel.add(self.planes(block)), j) }
     }
 
     #[inline(always)]
@@ -74,17 +96,7 @@ impl<P: Packed> Weights for PackedPanel<P> {
 
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, block: usize) {
-        // Prefetching an address that does not exist does nothing.
-        unsafe {
-            let planes = self.planes(block).wrapping_add(PREFETCH);
-            for plane in 0..P::Planes::COUNT {
-                S::prefetch(planes.wrapping_add(plane * 64));
-            }
-            let line = block % P::SUBS * 64;
-            if line < P::SCALE_BYTES {
-                S::prefetch(self.scales(block).wrapping_add(PREFETCH + line));
-            }
-        }
+        unsafe { self.fetch::<S>(block, PREFETCH) }
     }
 }
 
@@ -104,7 +116,9 @@ pub struct UnpackedPanel<P> {
     values: *mut [[u8; 64]; 8],
     scales: *mut [[f32; LANES]; 2],
     mins: *mut [f32; LANES],
-    of: PhantomData<P>,
+    /// What is unpacked next: of this panel, the block as many blocks later, counted around.
+    next: PackedPanel<P>,
+    later: usize,
 }
 
 impl<P> Clone for UnpackedPanel<P> {
@@ -116,49 +130,45 @@ impl<P> Clone for UnpackedPanel<P> {
 impl<P> Copy for UnpackedPanel<P> {}
 
 impl<P: Packed> UnpackedPanel<P> {
-    /// Panel `r` of `room`, whose first block is the panel's block `first`.
+    /// Unpacks the blocks of `chunk` of panel `from` into part `r` of `room`. `next` is the panel and block that are
+    /// unpacked next.
     ///
     /// # Safety
-    /// `room` is valid and r below R.
+    /// As [`Weights`]; `room` is valid and has the part; the blocks are at most [`UNPACKED_BLOCKS`].
     #[inline(always)]
-    pub unsafe fn at<const R: usize>(room: *mut Unpacked<R>, r: usize, first: usize) -> Self {
+    pub unsafe fn fill<S: Simd, const R: usize>(
+        room: *mut Unpacked<R>,
+        r: usize,
+        from: &PackedPanel<P>,
+        chunk: Range<usize>,
+        (next, block): (PackedPanel<P>, usize),
+    ) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
-            Self {
-                values: (&raw mut (*room).values[r]).cast::<[[u8; 64]; 8]>().wrapping_sub(first),
-                scales: (&raw mut (*room).scales[r]).cast::<[[f32; LANES]; 2]>().wrapping_sub(first),
-                mins: (&raw mut (*room).mins[r]).cast::<[f32; LANES]>().wrapping_sub(first),
-                of: PhantomData,
-            }
-        }
-    }
-
-    /// Unpacks some blocks, and fetches as many from `next` on, which come next.
-    ///
-    /// # Safety
-    /// As [`Weights`]; the blocks are at most [`UNPACKED_BLOCKS`] from the first on.
-    #[inline(always)]
-    pub unsafe fn fill<S: Simd>(&self, from: &PackedPanel<P>, blocks: Range<usize>, next: *const u8) {
-        // SAFETY: the caller's promise; prefetching an address that does not exist does nothing.
-        unsafe {
-            for line in 0..(blocks.len() * block_bytes::<P>()).div_ceil(P::SUBS * 64) {
-                S::prefetch(next.wrapping_add(line * 64));
-            }
-            for block in blocks {
-                let values = self.values.wrapping_add(block).cast::<u8>();
+            let to = Self {
+                values: (&raw mut (*room).values[r]).cast::<[[u8; 64]; 8]>().wrapping_sub(chunk.start),
+                scales: (&raw mut (*room).scales[r]).cast::<[[f32; LANES]; 2]>().wrapping_sub(chunk.start),
+                mins: (&raw mut (*room).mins[r]).cast::<[f32; LANES]>().wrapping_sub(chunk.start),
+                next,
+                later: block.wrapping_sub(chunk.start),
+            };
+            for block in chunk {
+                from.prefetch::<S>(block);
+                let values = to.values.wrapping_add(block).cast::<u8>();
                 for j in 0..4 {
                     let (first, second) = from.values::<S>(block, j);
                     S::store_b(values.add(j * 64), first);
                     S::store_b(values.add((j + 4) * 64), second);
                 }
                 for half in 0..if P::HALVES { 2 } else { 1 } {
-                    let to = self.scales.wrapping_add(block).cast::<f32>().add(half * LANES);
-                    S::store(to, from.scale::<S>(block, half));
+                    let at = to.scales.wrapping_add(block).cast::<f32>().add(half * LANES);
+                    S::store(at, from.scale::<S>(block, half));
                 }
                 if P::MIN {
-                    S::store(self.mins.wrapping_add(block).cast(), from.min::<S>(block));
+                    S::store(to.mins.wrapping_add(block).cast(), from.min::<S>(block));
                 }
             }
+            to
         }
     }
 }
@@ -179,5 +189,10 @@ impl<P: Packed> Weights for UnpackedPanel<P> {
     #[inline(always)]
     unsafe fn min<S: Simd>(&self, block: usize) -> S::F {
         unsafe { S::load(self.mins.wrapping_add(block).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd>(&self, block: usize) {
+        unsafe { self.next.fetch::<S>(block.wrapping_add(self.later), 0) }
     }
 }
