@@ -91,6 +91,63 @@ fn steps_and_output_are_bounded() {
 }
 
 #[test]
+fn memory_is_bounded_whatever_grows() {
+    let cases = [
+        "{% set ns = namespace(s='x') %}{% for a in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for a in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% macro m(s, n) %}{% if n %}{{ m(s ~ s, n - 1) }}{% endif %}{% endmacro %}{{ m('x', 40) }}",
+        "{% set l = ['x' * 9999] * 9999 %}{{ l | join }}",
+        "{{ ('x' * 9999) | replace('x', 'x' * 9999) }}",
+        "{{ ('x' * 9999).replace('x', 'x' * 9999) }}",
+        "{{ 'x' * 99999999 }}",
+        "{% set t = (1, 2) * 50000000 %}",
+        "{{ [1] | batch(999999999, 'x') }}",
+        "{{ 'a\nb' | indent(width=99999999) }}",
+        "{% set ns = namespace(l=[1]) %}{% for a in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+    ];
+    for source in cases {
+        let rendered = render(source);
+        assert!(matches!(rendered, Err(TemplateError::TooLong { .. })), "{source}: {rendered:?}");
+    }
+    for (source, words) in [
+        ("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", "a namespace inside another value"),
+        ("{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns }}", "a namespace inside another value"),
+        (
+            "{% set ns = namespace(l=[]) %}{% for a in range(90000) %}{% set ns.l = [ns.l] %}{% endfor %}",
+            "nested too deep",
+        ),
+        ("{{ '%99999999s' | format('a') }}", "widths above 999"),
+        (&format!("{{# {} #}}", "x".repeat(1 << 18)), "expected at most 262144 bytes"),
+    ] {
+        let error = render(source).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+/// The checks change no result: these are what Jinja2 gives.
+#[test]
+fn operators_and_calls_keep_their_meaning() {
+    for (source, expected) in [
+        ("{{ 2 + 3 * 4 ** 2 }} {{ -2 * 3 }} {{ 7 - 2 * 3 }} {{ 2 ** 3 * 2 }}", "50 -6 1 16"),
+        ("{{ 2.5 * 2 }} {{ true * 3 }} {{ 8 / 2 * 3 }} {{ 7 // 2 * 2 }}", "5.0 3 12.0 6"),
+        ("{{ 'ab' * 2 }} {{ 2 * 'ab' }} {{ [1, 'b'] * 2 }} {{ 'x' * 0 }}|", "abab abab [1, 'b', 1, 'b'] |"),
+        ("{{ 1 ~ 'b' ~ 2.0 }} {{ [1] ~ '' }} {{ 'a' ~ 1 + 2 if false else 'a' ~ (1 + 2) }}", "1b2.0 [1] a3"),
+        ("{% macro m(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ m(*[1, 2]) }}{{ m(*[1], b=2 * 3) }}", "1216"),
+        ("{% macro m() %}{{ caller('x') }}{% endmacro %}{% call(y) m() %}<{{ y * 2 }}>{% endcall %}", "<xx>"),
+        ("{% for x in [1, [2, [3]]] recursive %}{{ loop(x) if x is iterable else x }},{% endfor %}", "1,2,3,,,"),
+        (
+            "{% set x %}a{{ 1 }}{% endset %}{{ x }}{% with y = x * 2 %}{{ y }}{% endwith %}{{ y is defined }}",
+            "a1a1a1False",
+        ),
+        ("{% for a in [] %}{{ a }}{% else %}none{% endfor %}{{ 'yes' if 0 or 2 * 0 or 1 else 'no' }}", "noneyes"),
+        ("{{ ['a', 'b'] | join(', ') }} {{ ', '.join(['a', 'b']) }} {{ 'aXa' | replace('X', '-') }}", "a, b a, b a-a"),
+        ("{% for l in range(5) | batch(2, 'x') %}{{ l }}{% endfor %}", "[0, 1][2, 3][4, 'x']"),
+    ] {
+        assert_eq!(render(source).unwrap(), expected, "{source}");
+    }
+}
+
+#[test]
 fn a_failure_of_the_engine_is_an_error() {
     // This slice is out of bounds in minijinja 3.0.5.
     let reversed = render("{{ ''[::-1] }}");

@@ -1,27 +1,33 @@
 //! Chat templates: the Jinja text that turns a conversation into a prompt, rendered as Jinja2 does where transformers
 //! sets it up.
 //!
-//! Templates come with models, from anyone. They run with a bounded number of steps and a bounded output, and reach
+//! Templates come with models, from anyone. They run with a bounded number of steps, in bounded time and memory, and reach
 //! nothing but their inputs.
 
+mod budget;
 mod clock;
-mod limited;
+mod program;
 mod python;
 
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, context};
+use minijinja::value::{Kwargs, Rest, Serde, ValueOrKwargs};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, context, filters};
 
-use limited::LimitedWriter;
+use budget::{Budget, Exceeded};
+use program::Program;
 
 /// Steps of a rendering. A message takes some hundred, so this is enough for conversations of ten thousand.
 const MAX_STEPS: u64 = 4_000_000;
 
-/// Bytes of a prompt beyond those of its inputs.
-const MAX_EXTRA_OUTPUT: usize = 64 << 20;
+/// Bytes that a rendering may make: some for its own texts, and more for a conversation that is large itself.
+const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES_PER_INPUT_BYTE: usize = 16;
+
+/// Bytes of a template: the largest that are known have 20,000.
+const MAX_SOURCE: usize = 1 << 18;
 
 /// Why a prompt could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +41,12 @@ pub enum TemplateError {
     /// The template runs too long.
     #[error("chat template {name}: expected at most {limit} steps, found more")]
     TooManySteps { name: String, limit: u64 },
-    /// The template writes too much.
-    #[error("chat template {name}: expected at most {limit} bytes of output, found more")]
+    /// The template makes too much text, or too many values.
+    #[error("chat template {name}: expected at most {limit} bytes of text and values, found more")]
     TooLong { name: String, limit: usize },
+    /// The template takes too much time for its steps.
+    #[error("chat template {name}: expected an answer in seconds, found none")]
+    TooSlow { name: String },
 }
 
 /// What a template is rendered with.
@@ -57,12 +66,12 @@ pub struct ChatInput<'a> {
     pub now: i64,
 }
 
-/// A compiled chat template.
+/// A chat template that is known to compile.
 #[derive(Debug)]
 pub struct ChatTemplate {
     name: String,
-    /// Has one template, named `name`.
-    environment: Environment<'static>,
+    /// As [`program::prepare`] gives it.
+    source: String,
 }
 
 /// The message of a template's `raise_exception`.
@@ -74,30 +83,19 @@ impl ChatTemplate {
     /// Compiles a template. `name` stands in errors.
     ///
     /// # Errors
-    /// When `source` is no valid Jinja.
+    /// When `source` is no valid Jinja, or too long.
     pub fn new(name: &str, source: &str) -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| failed(name, &error))?);
-        environment.set_fuel(Some(MAX_STEPS));
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_formatter(|out, _, value| out.write_str(&python::str(value)?).map_err(Error::from));
-        environment.add_filter("tojson", python::tojson);
-        environment.add_filter("string", |value: Value| python::str(&value));
-        // As in Jinja2, what is undefined has no items, and none cannot be iterated.
-        environment.add_filter("items", |value: Value| match value.is_undefined() {
-            true => Ok(Value::from(Vec::<Value>::new())),
-            false => minijinja::filters::items(&value),
-        });
-        environment.add_test("iterable", |value: Value| !value.is_none() && value.try_iter().is_ok());
-        environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
-            let raised = Raised(message.to_string());
-            Err(Error::new(ErrorKind::InvalidOperation, raised.0.clone()).with_source(raised))
-        });
-        let added = environment.add_template_owned(name.to_owned(), without_generation_tags(source));
-        added.map_err(|error| failed(name, &error))?;
-        Ok(Self { name: name.to_owned(), environment })
+        if source.len() > MAX_SOURCE {
+            let message = format!("expected at most {MAX_SOURCE} bytes, found {}", source.len());
+            return Err(TemplateError::Failed { name: name.to_owned(), line: 0, message });
+        }
+        let compile = || {
+            let source = program::prepare(&without_generation_tags(source))?;
+            Program::compile(name, &source)?;
+            Ok(source)
+        };
+        let source = guarded(name, compile)?.map_err(|error: Error| failed(name, &error))?;
+        Ok(Self { name: name.to_owned(), source })
     }
 
     /// The prompt of a conversation.
@@ -105,28 +103,24 @@ impl ChatTemplate {
     /// # Errors
     /// When the template fails on it, refuses it, or passes its limits.
     pub fn render(&self, input: &ChatInput) -> Result<String, TemplateError> {
-        let template = self.environment.get_template(&self.name).map_err(|error| failed(&self.name, &error))?;
-        let limit = MAX_EXTRA_OUTPUT + json_size(input.messages) + input.tools.map_or(0, json_size);
-        let mut out = LimitedWriter::new(limit);
-        // Nothing that the closure touches is used after a panic but `out`, whose state is whole after every write.
-        let render = || template.render_captured_to(variables(input), &mut out).map(drop);
-        let Ok(rendered) = catch_unwind(AssertUnwindSafe(render)) else {
-            let message = "the template engine failed".to_owned();
-            return Err(TemplateError::Failed { name: self.name.clone(), line: 0, message });
-        };
-        match rendered {
-            Ok(()) => Ok(out.into_text()),
-            Err(_) if out.is_full() => Err(TemplateError::TooLong { name: self.name.clone(), limit }),
-            Err(error) => Err(self.explain(&error)),
-        }
+        let size = json_size(input.messages) + input.tools.map_or(0, json_size);
+        let limit = MAX_BYTES + MAX_BYTES_PER_INPUT_BYTE * size;
+        let environment = environment(&Arc::new(Budget::new(limit)));
+        let render = || Program::compile(&self.name, &self.source)?.run(&environment, variables(input));
+        guarded(&self.name, render)?.map_err(|error| self.explain(&error, limit))
     }
 
-    fn explain(&self, error: &Error) -> TemplateError {
+    fn explain(&self, error: &Error, limit: usize) -> TemplateError {
         let name = self.name.clone();
         let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(current) = cause {
             if let Some(Raised(message)) = current.downcast_ref() {
                 return TemplateError::Refused { name, message: message.clone() };
+            }
+            match current.downcast_ref() {
+                Some(Exceeded::Bytes) => return TemplateError::TooLong { name, limit },
+                Some(Exceeded::Time) => return TemplateError::TooSlow { name },
+                None => {}
             }
             if current.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {
                 return TemplateError::TooManySteps { name, limit: MAX_STEPS };
@@ -135,6 +129,88 @@ impl ChatTemplate {
         }
         failed(&self.name, error)
     }
+}
+
+/// Runs what may panic inside the engine. Nothing that it touches is used after a panic.
+fn guarded<T>(name: &str, run: impl FnOnce() -> T) -> Result<T, TemplateError> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| TemplateError::Failed {
+        name: name.to_owned(),
+        line: 0,
+        message: "the template engine failed".to_owned(),
+    })
+}
+
+/// What templates may call, with what they may use.
+fn environment(budget: &Arc<Budget>) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(MAX_STEPS));
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // It would show everything that the engine holds.
+    environment.remove_global("debug");
+
+    let of = |budget: &Arc<Budget>| budget.clone();
+    let counted = of(budget);
+    environment.set_formatter(move |out, _, value| {
+        let text = python::str(value, counted.limit())?;
+        counted.charge(text.len())?;
+        out.write_str(&text).map_err(Error::from)
+    });
+    let counted = of(budget);
+    environment.set_unknown_method_callback(move |state, value, method, arguments| {
+        counted.call(method, value, arguments)?;
+        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+    });
+    environment.add_filter("<replace>", filters::replace);
+    environment.add_filter("<join>", filters::join);
+    environment.add_filter("<format>", filters::format);
+    environment.add_filter("<indent>", filters::indent);
+    environment.add_filter("<batch>", filters::batch);
+    environment.add_filter("<slice>", filters::slice);
+    for (name, inner) in [
+        ("replace", "<replace>"),
+        ("join", "<join>"),
+        ("format", "<format>"),
+        ("indent", "<indent>"),
+        ("batch", "<batch>"),
+        ("slice", "<slice>"),
+    ] {
+        let counted = of(budget);
+        environment.add_filter(name, move |state: &mut State, arguments: Rest<ValueOrKwargs>| {
+            let arguments: Vec<Value> = arguments.into_values();
+            if let Some((value, rest)) = arguments.split_first() {
+                counted.call(name, value, rest)?;
+            }
+            state.apply_filter(inner, &arguments)
+        });
+    }
+    let counted = of(budget);
+    environment
+        .add_filter("tojson", move |value: Value, keywords: Kwargs| python::tojson(&value, keywords, counted.limit()));
+    let counted = of(budget);
+    environment.add_filter("string", move |value: Value| python::str(&value, counted.limit()));
+    // As in Jinja2, what is undefined has no items, and none cannot be iterated.
+    environment.add_filter("items", |value: Value| match value.is_undefined() {
+        true => Ok(Value::from(Vec::<Value>::new())),
+        false => filters::items(&value),
+    });
+    environment.add_test("iterable", |value: Value| !value.is_none() && value.try_iter().is_ok());
+    environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
+        let raised = Raised(message.to_string());
+        Err(Error::new(ErrorKind::InvalidOperation, raised.0.clone()).with_source(raised))
+    });
+
+    environment.add_filter(program::VALUE, |value: Value| value);
+    let counted = of(budget);
+    environment.add_filter(program::MADE, move |value: Value| counted.made(&value).map(|()| value));
+    let counted = of(budget);
+    environment.add_filter(program::KEPT, move |value: Value| counted.kept(&value, false).map(|()| value));
+    let counted = of(budget);
+    environment.add_filter(program::KEPT_INSIDE, move |value: Value| counted.kept(&value, true).map(|()| value));
+    let counted = of(budget);
+    environment.add_filter(program::CONCATENATE, move |a: Value, b: Value| counted.concatenate(&a, &b));
+    let counted = of(budget);
+    environment.add_filter(program::MULTIPLY, move |a: Value, b: Value| counted.multiply(&a, &b));
+    environment
 }
 
 fn variables(input: &ChatInput) -> Value {

@@ -1,7 +1,9 @@
-//! Values as Python writes them: `json.dumps`, and `str` for what `{{ … }}` prints.
+//! Values as Python writes them: `json.dumps`, and `str` for what `{{ … }}` prints. Texts end with an error at a limit.
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
+
+use super::budget::Exceeded;
 
 /// How `json.dumps` lays out its result.
 struct Layout {
@@ -11,10 +13,12 @@ struct Layout {
     indent: Option<String>,
     item_separator: String,
     key_separator: String,
+    /// Bytes, about.
+    limit: usize,
 }
 
 /// The filter `tojson`, with the keywords and defaults that transformers gives it.
-pub(super) fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(value: &Value, kwargs: Kwargs, limit: usize) -> Result<Value, Error> {
     let indent = kwargs.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none());
     let indent = match indent {
         None => None,
@@ -31,13 +35,14 @@ pub(super) fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
     let flag = |name| Ok::<_, Error>(kwargs.get::<Option<bool>>(name)?.unwrap_or(false));
     let (ensure_ascii, sort_keys) = (flag("ensure_ascii")?, flag("sort_keys")?);
     kwargs.assert_all_used()?;
-    let layout = Layout { ensure_ascii, sort_keys, indent, item_separator, key_separator };
+    let layout = Layout { ensure_ascii, sort_keys, indent, item_separator, key_separator, limit };
     let mut out = String::new();
-    write_json(&value, &layout, 0, &mut out)?;
+    write_json(value, &layout, 0, &mut out)?;
     Ok(Value::from(out))
 }
 
 fn write_json(value: &Value, layout: &Layout, depth: usize, out: &mut String) -> Result<(), Error> {
+    check(out, layout.limit)?;
     match value.kind() {
         ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
@@ -154,16 +159,21 @@ fn number(value: &Value, special: [&str; 3]) -> String {
 }
 
 /// What `str` gives: strings as they are, everything else as `repr`.
-pub(super) fn str(value: &Value) -> Result<String, Error> {
+pub(super) fn str(value: &Value, limit: usize) -> Result<String, Error> {
     let mut out = String::new();
     match value.kind() {
-        ValueKind::Seq | ValueKind::Map | ValueKind::Number => write_repr(value, &mut out)?,
+        ValueKind::Seq | ValueKind::Map | ValueKind::Number => write_repr(value, limit, &mut out)?,
         _ => out = value.to_string(),
     }
     Ok(out)
 }
 
-fn write_repr(value: &Value, out: &mut String) -> Result<(), Error> {
+fn check(out: &str, limit: usize) -> Result<(), Error> {
+    if out.len() > limit { Err(Exceeded::Bytes.into()) } else { Ok(()) }
+}
+
+fn write_repr(value: &Value, limit: usize, out: &mut String) -> Result<(), Error> {
+    check(out, limit)?;
     match value.kind() {
         ValueKind::String => write_string_repr(value.as_str().unwrap_or_default(), out),
         ValueKind::Number => out.push_str(&number(value, ["inf", "-inf", "nan"])),
@@ -171,7 +181,7 @@ fn write_repr(value: &Value, out: &mut String) -> Result<(), Error> {
             out.push('[');
             for (at, item) in value.try_iter()?.enumerate() {
                 out.push_str(if at > 0 { ", " } else { "" });
-                write_repr(&item, out)?;
+                write_repr(&item, limit, out)?;
             }
             out.push(']');
         }
@@ -179,9 +189,9 @@ fn write_repr(value: &Value, out: &mut String) -> Result<(), Error> {
             out.push('{');
             for (at, (key, item)) in pairs(value)?.iter().enumerate() {
                 out.push_str(if at > 0 { ", " } else { "" });
-                write_repr(key, out)?;
+                write_repr(key, limit, out)?;
                 out.push_str(": ");
-                write_repr(item, out)?;
+                write_repr(item, limit, out)?;
             }
             out.push('}');
         }
