@@ -1,13 +1,14 @@
 //! What every command gets: how to talk, where models are, how many threads to use.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use formats::{ChatTemplates, Checkpoint};
-use hub::{Location, Missing, Store};
-use kernels::backend::{Backend, KvType, Program, ProgramOptions};
-use kernels::cpu::CpuBackend;
+use hub::{Images, Location, Missing, Store};
+use kernels::backend::{KvType, Program, ProgramOptions};
+use kernels::cpu::{CpuBackend, ImageEvent, ImageFile};
 use kernels::simd::Tier;
 use model::Model;
 use model::arch::DecoderConfig;
@@ -19,6 +20,7 @@ use crate::interrupt::winding_up;
 use crate::threads;
 use crate::ui::Ui;
 use crate::ui::error::Hinted;
+use crate::ui::human;
 use crate::ui::progress::Stages;
 
 /// What MODEL may be, for the help of every command.
@@ -44,6 +46,14 @@ pub struct Global {
     /// Use what is on this machine; open no connection
     #[arg(long, global = true)]
     offline: bool,
+}
+
+/// What to do about packed weights that are not kept yet. Those that are, are used in any case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Keep them: the model will be run again.
+    Image,
+    Nothing,
 }
 
 /// `--kv`, for the commands that compute.
@@ -153,23 +163,26 @@ impl Context {
     ///
     /// # Errors
     /// As [`Self::load_from`], or there is no such model.
-    pub fn load(&self, model: &str, kv: KvType) -> Result<Loaded> {
-        self.load_from(&self.locate(model, Missing::Fail)?.path, kv)
+    pub fn load(&self, model: &str, kv: KvType, keep: Keep) -> Result<Loaded> {
+        self.load_from(&self.locate(model, Missing::Fail)?.path, kv, keep)
     }
 
     /// Makes a model ready to compute; a bar shows when that takes long.
     ///
     /// # Errors
     /// The model cannot be run, or does not fit the memory.
-    pub fn load_from(&self, path: &Path, kv: KvType) -> Result<Loaded> {
+    pub fn load_from(&self, path: &Path, kv: KvType, keep: Keep) -> Result<Loaded> {
         // A wrong EDGELING_CPU is told before anything is read.
         let tier = Tier::detect()?;
         let backend = CpuBackend::new(tier).with_context(|| format!("this CPU lacks {}", tier.name()))?;
-        let model = Model::open(path)?;
+        let checkpoint = Checkpoint::open(path)?;
+        let model = Model::load(&checkpoint)?;
+        let image = self.image(&checkpoint, keep)?;
         let (stop_tokens, sampling, cost) = (model.stop_tokens(), model.sampling_defaults(), Cost::of(&model.plan));
+        let options = ProgramOptions { kv, threads: self.threads };
         let mut bar = self.ui.slow_bytes("loading");
         let mut observer = |done: usize, all: usize| bar.set(done as u64, Some(all as u64));
-        let program = backend.compile(model.plan, &ProgramOptions { kv, threads: self.threads }, &mut observer)?;
+        let program = backend.compile_with_image(model.plan, &options, image.as_ref(), &mut observer)?;
         Ok(Loaded {
             config: model.config,
             tokenizer: model.tokenizer,
@@ -179,5 +192,30 @@ impl Context {
             cost,
             program,
         })
+    }
+
+    /// Where the packed weights of a model are, or are to be.
+    fn image(&self, checkpoint: &Checkpoint, keep: Keep) -> Result<Option<ImageFile>> {
+        let images = Images::new(&self.home()?);
+        let Some(place) = images.place(checkpoint.files().map(|(path, _)| path)) else { return Ok(None) };
+        let (path, source, ui) = (place.path.clone(), place.source.clone(), self.ui.clone());
+        let told = move |event| {
+            let result = match event {
+                ImageEvent::Keeping(bytes) => {
+                    images.sweep();
+                    let (size, folder) = (human::bytes(bytes as u64), images.folder().display().to_string());
+                    images.announce(&place).map(|()| {
+                        ui.note(&format!(
+                            "keeping {size} of packed weights in {folder}, so that the next start is fast"
+                        ));
+                    })
+                }
+                ImageEvent::Failed(error) => Err(error),
+            };
+            if let Err(error) = result {
+                ui.warn(&format!("cannot keep packed weights in {}: {error}", images.folder().display()));
+            }
+        };
+        Ok(Some(ImageFile { path, source, keep: keep == Keep::Image, told: Arc::new(told) }))
     }
 }

@@ -8,7 +8,7 @@ use kernels::backend::{KvType, Program};
 use model::tokenizer::{EncodeOptions, Tokenizer};
 use pipeline::evaluate::{EvaluateError, EvaluateOptions, Evaluation, evaluate};
 
-use crate::context::Context;
+use crate::context::{Context, Keep};
 use crate::interrupt::Watch;
 use crate::ui::error::{Hinted, Interrupted};
 
@@ -50,8 +50,8 @@ pub fn of_path(
     kv: KvType,
 ) -> Result<Evaluation> {
     let watch = Watch::new();
-    let mut loaded = context.load_from(model, kv)?;
-    let mut base = base.map(|base| context.load_from(base, kv)).transpose()?;
+    let mut loaded = context.load_from(model, kv, Keep::Nothing)?;
+    let mut base = base.map(|base| context.load_from(base, kv, Keep::Nothing)).transpose()?;
     if let Some(base) = &base {
         same_tokens(&loaded.tokenizer, &base.tokenizer)?;
     }
@@ -61,7 +61,8 @@ pub fn of_path(
         bos: added_bos(&loaded.tokenizer),
         threads: context.threads,
     };
-    let mut bar = context.ui.count("evaluating", "windows");
+    let name = model.file_name().map_or_else(String::new, |name| format!(" {}", name.to_string_lossy()));
+    let mut bar = context.ui.count(&format!("evaluating{name}"), "windows");
     let mut progress = |p: pipeline::evaluate::Progress| {
         bar.set(p.windows.0 as u64, Some(p.windows.1 as u64));
         bar.message(format!("perplexity {:.4}", p.perplexity));

@@ -2,6 +2,7 @@
 
 mod chat;
 mod commands;
+mod comparison;
 mod context;
 mod evaluation;
 mod facts;
@@ -9,9 +10,11 @@ mod generation;
 mod input;
 mod interrupt;
 mod legacy;
+mod memory;
 mod prompt;
 mod session;
 mod settings;
+mod speed;
 mod threads;
 mod ui;
 

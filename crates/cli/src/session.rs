@@ -10,7 +10,7 @@ use model::sampler::SamplingParams;
 use model::tokenizer::{EncodeOptions, TokenKind, Tokenizer};
 
 use crate::chat::Message;
-use crate::context::Context;
+use crate::context::{Context, Keep};
 use crate::generation::{Answer, generate};
 use crate::prompt::ChatPrompt;
 use crate::settings::Settings;
@@ -61,7 +61,7 @@ impl Session {
     pub fn load(context: &Context, model: &str, options: LoadOptions) -> Result<Self> {
         let location = context.locate(model, Missing::Pull)?;
         let start = Instant::now();
-        let loaded = context.load_from(&location.path, options.kv)?;
+        let loaded = context.load_from(&location.path, options.kv, Keep::Image)?;
         let made_for = loaded.config.context;
         if let Some(asked) = options.positions.filter(|&asked| asked > made_for) {
             context.ui.warn(&format!("--context {asked}: the model was made for {made_for} positions"));

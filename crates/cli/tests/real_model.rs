@@ -59,7 +59,14 @@ fn a_question_gets_a_sensible_answer_and_gets_it_again() {
         let answer: Value = serde_json::from_str(&edgeling(&args)).unwrap();
         answer["text"].as_str().unwrap().to_owned()
     };
+    let images = cache().join("images");
+    let _absent = std::fs::remove_dir_all(&images);
     let text = answer();
     assert!(text.contains("Rayleigh"), "{text}");
+    let kept = std::fs::read_dir(&images)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "panels"));
+    assert_eq!(kept.count(), 1);
+    // From the packed weights that the first run kept.
     assert_eq!(answer(), text);
 }

@@ -1,34 +1,42 @@
 //! `bench`: speed, and how much of what the machine allows it is.
 
 use anyhow::Result;
+use hub::Missing;
 use kernels::backend::KvType;
 use kernels::roof::{Roof, measure};
 use kernels::simd::Tier;
-use pipeline::bench::{BenchOptions, BenchRow, bench};
+use model::Model;
+use pipeline::bench::{BenchOptions, BenchRow, Cost, bench};
 use serde_json::json;
 
-use crate::context::{Context, MODEL_HELP};
+use crate::context::{Context, Keep, MODEL_HELP};
+use crate::speed::Lengths;
+use crate::speed::peer::Peer;
+use crate::speed::round::{Rates, paired};
+use crate::ui::error::Usage;
 use crate::ui::table::{Align, Table};
 
 /// Positions computed at once in the prompt test, as `run` does.
-const CHUNK: usize = 512;
+pub const CHUNK: usize = 512;
 
 /// Measure speed, beside the most that this machine allows
 ///
 /// Tests are named as llama-bench does: pp512 computes a prompt of 512 tokens, tg128 generates 128. The roof of a test is
 /// the rate at which the machine would read the weights, or multiply with them, without ever waiting; it counts the bytes
-/// that the file has.
+/// that the file has. With --against, rounds of this program and its peers in turn, each in a process of its own, with the
+/// roofs measured in between.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   edgeling bench smollm2
   edgeling bench model.gguf --prompt 128 --generate 32 --batch 4 --threads 2 --json
+  edgeling bench model.gguf --against llama-bench --against '/opt/ik/llama-bench -rtr 1'
   edgeling bench --roof")]
 pub struct Args {
     #[arg(help = MODEL_HELP, required_unless_present = "roof", conflicts_with = "roof")]
     model: Option<String>,
     /// Measure the machine alone: read bandwidth, int8 and f32 peaks
-    #[arg(long, conflicts_with_all = ["prompt", "generate", "batch", "repeat"])]
+    #[arg(long, conflicts_with_all = ["prompt", "generate", "batch", "repeat", "against"])]
     roof: bool,
     /// Tokens of the prompt; 0 leaves the test out
     #[arg(long, value_name = "N", default_value_t = 512)]
@@ -42,17 +50,21 @@ pub struct Args {
     /// Measured runs of each test
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    /// A peer's bench: a command that takes llama-bench's arguments and prints its JSON; may be given several times
+    #[arg(long, value_name = "CMD", value_hint = clap::ValueHint::CommandString)]
+    against: Vec<Peer>,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
     match &args.model {
-        Some(model) => bench_model(model, &args, context),
+        Some(model) if args.against.is_empty() => bench_model(model, &args, context),
+        Some(model) => bench_against(model, &args, context),
         None => roofs(context),
     }
 }
 
 fn bench_model(model: &str, args: &Args, context: &Context) -> Result<()> {
-    let mut loaded = context.load(model, KvType::default())?;
+    let mut loaded = context.load(model, KvType::default(), Keep::Nothing)?;
     let roof = measure(Tier::detect()?, &[context.threads])?;
     let options = BenchOptions {
         prompt: args.prompt as usize,
@@ -66,12 +78,48 @@ fn bench_model(model: &str, args: &Args, context: &Context) -> Result<()> {
         bar.set(done as u64, Some(all as u64));
         bar.message(test.to_owned());
     };
-    let rows = bench(&mut *loaded.program, &loaded.cost, &roof[0], &options, &mut progress)?;
+    let measured = bench(&mut *loaded.program, &options, &mut progress)?;
     drop(bar);
+    let rows: Vec<_> = measured.iter().map(|m| m.row(&loaded.cost, &roof[0])).collect();
     match context.ui.json {
         true => context.ui.print_json(&rows),
         false => Ok(context.ui.print(&table(&rows).render(context.ui.out))?),
     }
+}
+
+/// This program and its peers in turn.
+fn bench_against(model: &str, args: &Args, context: &Context) -> Result<()> {
+    if args.batch != 1 {
+        return Err(Usage("--against measures one sequence at a time: leave --batch out".to_owned()).into());
+    }
+    let path = context.locate(model, Missing::Fail)?.path;
+    let cost = Cost::of(&Model::open(&path)?.plan);
+    let lengths = Lengths { prompt: args.prompt, generate: args.generate };
+    let rows = paired(context, &path, &args.against, &cost, lengths, args.repeat)?;
+    if context.ui.json {
+        return context.ui.print_json(&rows);
+    }
+    let mut table = Table::new(&[
+        ("test", Align::Left),
+        ("program", Align::Left),
+        ("tokens/s", Align::Right),
+        ("min", Align::Right),
+        ("max", Align::Right),
+        ("share of roof", Align::Right),
+        ("edgeling is", Align::Right),
+    ]);
+    for row in &rows {
+        let mut line = |test: &str, program: &str, rates: Rates, share: f64, ratio: String| {
+            let rates = [rates.tps_median, rates.tps_min, rates.tps_max].map(|rate| format!("{rate:.1}"));
+            let cells = [test.to_owned(), program.to_owned()].into_iter().chain(rates);
+            table.row(cells.chain([format!("{:.1} %", share * 100.0), ratio]));
+        };
+        line(&row.test, "edgeling", row.rates, row.share, String::new());
+        for peer in &row.against {
+            line("", &peer.command, peer.rates, peer.share, format!("{:.2} × as fast", peer.ratio));
+        }
+    }
+    Ok(context.ui.print(&table.render(context.ui.out))?)
 }
 
 fn table(rows: &[BenchRow]) -> Table {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use formats::npy::NpyWriter;
 use serde_json::json;
 
-use crate::context::{Context, KvArg, MODEL_HELP};
+use crate::context::{Context, Keep, KvArg, MODEL_HELP};
 use crate::input::Tokens;
 use crate::interrupt::Watch;
 use crate::ui::error::{Hinted, Interrupted};
@@ -40,7 +40,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
     let tokens = args.tokens.0;
-    let mut loaded = context.load(&args.model, args.kv.into())?;
+    let mut loaded = context.load(&args.model, args.kv.into(), Keep::Nothing)?;
     let limit = args.context.map_or(loaded.config.context, |n| n as usize);
     if tokens.len() > limit {
         let problem = format!("there are {} tokens, the context holds {limit}", tokens.len());

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, its help and what it does.
 
 mod bench;
+mod compare;
 mod completions;
 mod convert;
 mod cp;
@@ -11,6 +12,7 @@ mod import;
 mod inspect;
 mod list;
 mod logits;
+mod measure;
 mod pull;
 mod push;
 mod quantize;
@@ -42,7 +44,10 @@ pub enum Command {
     Convert(convert::Args),
     Quantize(Box<quantize::Args>),
     Eval(eval::Args),
+    Compare(Box<compare::Args>),
     Bench(bench::Args),
+    #[command(hide = true)]
+    Measure(measure::Args),
     Completions(completions::Args),
 }
 
@@ -64,6 +69,8 @@ impl Command {
             Self::Logits(args) => logits::run(args, context),
             Self::Convert(args) => convert::run(args, context),
             Self::Eval(args) => eval::run(args, context),
+            Self::Compare(args) => compare::run(*args, context),
+            Self::Measure(args) => measure::run(args, context),
             Self::Bench(args) => bench::run(args, context),
             Self::Quantize(args) => quantize::run(*args, context),
             Self::Completions(args) => completions::run(args, context),

@@ -1,7 +1,7 @@
 //! `rm`: a model out of the store, or out of a registry.
 
 use anyhow::Result;
-use hub::{Reference, Scheme, StoreName};
+use hub::{Images, Reference, Scheme, StoreName};
 
 use crate::context::Context;
 use crate::interrupt::winding_up;
@@ -27,6 +27,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
         return delete(&args.name, context);
     }
     let removed = context.store()?.remove(&StoreName::parse(&args.name)?)?;
+    Images::new(&context.home()?).sweep();
     if context.ui.json {
         return context.ui.print_json(&removed);
     }

@@ -31,6 +31,7 @@ impl std::error::Error for StdoutError {
 }
 
 /// How this process talks: decided once from the flags, the environment and the two streams.
+#[derive(Clone)]
 pub struct Ui {
     /// One JSON value on standard output instead of text for people.
     pub json: bool,

@@ -3,6 +3,7 @@
 mod bad_files;
 #[cfg(unix)]
 mod chat;
+mod compare;
 mod convert;
 #[path = "../../../hub/tests/common/hub.rs"]
 mod fake_hub;

@@ -145,3 +145,54 @@ fn the_roofs_are_measured_for_one_thread_and_for_all() {
         }
     }
 }
+
+/// The peer prints what llama-bench prints for these arguments.
+#[cfg(unix)]
+#[test]
+fn bench_runs_beside_a_peer() {
+    use std::os::unix::fs::PermissionsExt;
+    let edgeling = Edgeling::new();
+    let peer = edgeling.home.path().join("a peer");
+    let script = r#"#!/bin/sh
+test "$1 $2 $3" = "-fa 1 -m" && test -f "$4" || exit 3
+shift 4
+test "$*" = "-p 16 -n 8 -t 2 -r 1 -o json" || exit 4
+echo '[{"n_prompt":16,"n_gen":0,"avg_ts":10.5},{"n_prompt":0,"n_gen":8,"avg_ts":2.5}]'"#;
+    fs::write(&peer, script).unwrap();
+    fs::set_permissions(&peer, fs::Permissions::from_mode(0o755)).unwrap();
+    let model = checkpoint("llama").join("model.gguf");
+    let command = format!("'{}' -fa 1", peer.to_str().unwrap());
+    let tests = ["--prompt", "16", "--generate", "8", "--repeat", "2", "--threads", "2"];
+    let args = [&["bench", model.to_str().unwrap(), "--against", &command][..], &tests].concat();
+    let rows = edgeling.json(&[&args[..], &["--json"]].concat());
+    for (row, (test, theirs)) in rows.as_array().unwrap().iter().zip([("pp16", 10.5), ("tg8", 2.5)]) {
+        let fields = ["test", "threads", "batch", "tps_median", "tps_min", "tps_max", "roof", "share", "against"];
+        assert_eq!(keys(row), fields);
+        let peer = &row["against"][0];
+        assert_eq!(keys(peer), ["command", "tps_median", "tps_min", "tps_max", "share", "ratio"]);
+        assert_eq!(
+            (&row["test"], &peer["command"], &peer["tps_max"]),
+            (&test.into(), &"a peer -fa 1".into(), &theirs.into())
+        );
+        let middle = row["tps_median"].as_f64().unwrap() / theirs;
+        assert!((peer["ratio"].as_f64().unwrap() / middle - 1.0).abs() < 1e-6);
+    }
+    let table = edgeling.run(&args).success().stdout;
+    assert!(table.contains("× as fast") && table.lines().count() == 5, "{table}");
+}
+
+#[test]
+fn a_peer_that_cannot_be_measured_is_an_error() {
+    let edgeling = Edgeling::new();
+    let tiny = tiny();
+    let against = |peer: &str| {
+        edgeling.run(&["bench", &tiny, "--prompt", "4", "--generate", "0", "--repeat", "1", "--against", peer])
+    };
+    against("/no/such/bench").failed(1, &["cannot start /no/such/bench"]);
+    if cfg!(unix) {
+        against("false").failed(1, &["false failed"]);
+        against("true").failed(1, &["true did not print llama-bench's JSON"]);
+    }
+    against("'x").failed(2, &["quote"]);
+    edgeling.run(&["bench", &tiny, "--against", "true", "--batch", "2"]).failed(2, &["--batch"]);
+}

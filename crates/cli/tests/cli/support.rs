@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
+use formats::{Checkpoint, Config};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -111,4 +113,29 @@ pub fn tiny() -> String {
 /// The names of an object's fields.
 pub fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// A model of many layers, all those of the tiny one over and over: work that a signal finds under way.
+pub fn deep(folder: &Path, layers: u32) -> PathBuf {
+    let tiny = Checkpoint::open(&checkpoint("llama").join("model.gguf")).unwrap();
+    let Config::Gguf(metadata) = tiny.config() else { unreachable!("the tiny file is GGUF") };
+    let mut metadata = MetadataBuilder::from(metadata);
+    metadata.set("llama.block_count", &layers);
+    let of_layer = |name: &str, layer: u32| name.strip_prefix("blk.0.").map(|rest| format!("blk.{layer}.{rest}"));
+    let mut tensors: Vec<(String, String)> = Vec::new();
+    for info in tiny.tensors().filter(|info| !info.name.starts_with("blk.") || info.name.starts_with("blk.0.")) {
+        let layers = 0..if info.name.starts_with("blk.") { layers } else { 1 };
+        tensors.extend(layers.map(|i| (of_layer(&info.name, i).unwrap_or(info.name.clone()), info.name.clone())));
+    }
+    let new = |(name, from): &(String, String)| {
+        let tensor = tiny.tensor(from).unwrap();
+        NewTensor { name: name.clone(), dtype: tensor.dtype, shape: tensor.shape.clone() }
+    };
+    let path = folder.join("deep.gguf");
+    let mut writer = GgufWriter::create(&path, &metadata, &tensors.iter().map(new).collect::<Vec<_>>()).unwrap();
+    for (name, from) in &tensors {
+        writer.write(name, &tiny.tensor(from).unwrap().data).unwrap();
+    }
+    writer.finish().unwrap();
+    path
 }

@@ -13,18 +13,16 @@ pub struct Buffers {
     pub qkv_starts: [usize; 4],
     /// Width of the gate and of the up projection.
     pub ffn: usize,
-    /// Width of `queries` and `attended`: all heads, each in whole lanes.
+    /// Width of `attended`: all heads, each in whole lanes.
     pub heads: usize,
     /// The residual stream.
     pub x: Buffer<f32>,
     /// What the last matmul adds to it.
     pub y: Buffer<f32>,
-    /// The input of the next matmul; its width is the matmul's.
+    /// The input of the next matmul, but for the feed-forward layer's second; its width is the matmul's.
     pub input: Buffer<f32>,
     pub qkv: Buffer<f32>,
-    /// Rotated and scaled queries.
-    pub queries: Buffer<f32>,
-    /// What attention makes of them.
+    /// What attention makes of the queries.
     pub attended: Buffer<f32>,
     pub gate_up: Buffer<f32>,
     /// Cosines and then sines of the rotated pairs.
@@ -55,7 +53,6 @@ impl Buffers {
             y: zeroed(hidden)?,
             input: zeroed(Self::widest_input(model))?,
             qkv: zeroed(q + k + v)?,
-            queries: zeroed(heads)?,
             attended: zeroed(heads)?,
             gate_up: zeroed(2 * ffn)?,
             angles: zeroed(2 * model.rope.inv_freq.len())?,
@@ -63,10 +60,9 @@ impl Buffers {
         })
     }
 
-    /// The most columns that a linear node takes, in whole lanes.
+    /// The most columns that a linear node takes, in whole lanes, but for the feed-forward layer's second.
     pub fn widest_input(model: &Model) -> usize {
-        let all = |l: &PackedLayer| [l.qkv[0].cols, l.o.cols, l.down.cols].into_iter().max();
-        let widest = model.layers.iter().filter_map(all).max().unwrap_or(0);
+        let widest = model.layers.iter().map(|l| l.qkv[0].cols.max(l.o.cols)).max().unwrap_or(0);
         widest.max(model.head.cols).next_multiple_of(LANES)
     }
 }

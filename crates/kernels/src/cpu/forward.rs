@@ -10,17 +10,18 @@ use std::sync::{Mutex, PoisonError};
 use super::buffers::{Buffers, activations};
 use super::matmuls::{Input, Product, matmuls};
 use super::pages::Pages;
-use super::weights::{Dims, Model};
+use super::weights::{Dims, Model, PackedLinear};
 use crate::backend::{BackendError, KvType};
 use crate::buffer::Buffer;
 use crate::ops::attention::{PAGE, PagePtr, Queries, Scratch};
 use crate::ops::glu::SwiGlu;
-use crate::ops::heads::Heads;
+use crate::ops::heads::{HeadShape, StoreKeyValue};
 use crate::ops::norm::RmsNorm;
-use crate::ops::quantize::QuantizedRows;
+use crate::ops::quantize::{GROUP, QuantizedRows};
 use crate::ops::rope;
+use crate::quant::panel::BLOCK;
 use crate::quant::{F16, F32};
-use crate::simd::Tier;
+use crate::simd::{LANES, Tier};
 use crate::team::Team;
 
 /// Rows up to which a step is not worth a meeting of the team.
@@ -47,7 +48,8 @@ pub struct Forward {
     model: Model,
     team: Team,
     buffers: Buffers,
-    quantized: QuantizedRows,
+    /// The inputs of matmuls; the second is the feed-forward layer's own, filled while the first is read.
+    quantized: [QuantizedRows; 2],
     /// Logits in whole lanes, before the vocabulary's are taken out.
     logits: Buffer<f32>,
     scratch: Mutex<Vec<Scratch>>,
@@ -59,12 +61,15 @@ impl Forward {
     /// # Errors
     /// Too little memory.
     pub fn new(tier: Tier, model: Model, team: Team, rows: usize) -> Result<Self, BackendError> {
-        let widest = Buffers::widest_input(&model);
-        let no_memory = BackendError::Memory { what: "activations", bytes: rows * widest };
+        let quantized = |cols: usize| {
+            let no_memory = BackendError::Memory { what: "activations", bytes: rows * cols };
+            QuantizedRows::new(rows, cols).ok_or(no_memory)
+        };
+        let ffn = model.layers.iter().map(|l| l.down.cols).max().unwrap_or(0);
         Ok(Self {
             tier,
             buffers: Buffers::new(&model, rows)?,
-            quantized: QuantizedRows::new(rows, widest).ok_or(no_memory)?,
+            quantized: [quantized(Buffers::widest_input(&model))?, quantized(ffn)?],
             logits: activations(LOGITS_AT_ONCE.min(rows) * model.head.padded_rows())?,
             scratch: Mutex::new(Vec::new()),
             model,
@@ -105,7 +110,7 @@ struct Pass<'a> {
     model: &'a Model,
     buffers: &'a Buffers,
     scratch: &'a Mutex<Vec<Scratch>>,
-    quantized: &'a mut QuantizedRows,
+    quantized: &'a mut [QuantizedRows; 2],
     team: &'a mut Team,
     rows: &'a [Row],
     tables: &'a [Vec<PagePtr>],
@@ -113,21 +118,22 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Calls `step` with each number below `rows`, on the team if they are many.
-    fn each_row(&mut self, rows: usize, step: &(dyn Fn(usize) + Sync)) {
-        if rows <= FEW_ROWS { (0..rows).for_each(step) } else { self.team.run(rows, step) }
+    /// Multiplies the first `rows` rows of an input, and of its quantized form, with each product's weight.
+    fn matmuls(&mut self, input: Input, rows: usize, products: &[Product]) {
+        matmuls(self.tier, self.model, self.team, &self.quantized[0], input, rows, products, None);
     }
 
-    /// Multiplies the first `rows` rows of an input with each product's weight.
-    fn matmuls(&mut self, input: Input, rows: usize, products: &[Product]) {
-        matmuls(self.tier, self.model, self.team, self.quantized, input, rows, products);
+    /// Lays out quantized buffer `which` as the input of these nodes. Whether any of them takes int8.
+    fn lay_out(&mut self, which: usize, linears: &[PackedLinear]) -> bool {
+        let taker = linears.iter().find(|l| l.takes_int8());
+        taker.inspect(|l| self.quantized[which].set_cols(l.cols)).is_some()
     }
 
     /// Token embeddings into the residual stream, and the rotation of each position.
     fn embed(&mut self) {
         let (model, b, rows) = (self.model, self.buffers, self.rows);
         let pairs = model.rope.inv_freq.len();
-        self.each_row(rows.len(), &|r| {
+        each_row(self.team, rows.len(), &|r| {
             // SAFETY: row r is written by this call alone.
             let (x, angles) = unsafe {
                 (b.x.slice_mut(r * b.hidden, model.dims.hidden), b.angles.slice_mut(r * 2 * pairs, 2 * pairs))
@@ -138,108 +144,131 @@ impl Pass<'_> {
         });
     }
 
-    /// `x += y` if there is a y yet; `input = norm(x) * weight`. Row i of the input is row `from(i)` of x.
-    fn norm(&mut self, rows: usize, add: bool, weight: &Buffer<f32>, from: &(dyn Fn(usize) -> usize + Sync)) {
-        let (tier, model, b) = (self.tier, self.model, self.buffers);
+    /// `x += y` if there is a y yet; `input = norm(x) * weight`, quantized too if `int8`. Row i of the input is row
+    /// `from(i)` of x.
+    fn norm(
+        &mut self,
+        rows: usize,
+        add: bool,
+        weight: &Buffer<f32>,
+        int8: bool,
+        from: &(dyn Fn(usize) -> usize + Sync),
+    ) {
+        let (tier, model, b, quantized) = (self.tier, self.model, self.buffers, &self.quantized[0]);
         let weight = weight.as_slice();
-        self.each_row(rows, &|r| {
+        let step = |r: usize| {
             let at = from(r) * b.hidden;
+            let out = b.input.ptr().wrapping_add(r * b.hidden);
             let norm = RmsNorm {
                 x: b.x.ptr().wrapping_add(at),
                 add: add.then(|| b.y.ptr().wrapping_add(at).cast_const()),
                 weight: weight.as_ptr(),
-                out: b.input.ptr().wrapping_add(r * b.hidden),
+                out,
                 cols: b.hidden,
                 len: model.dims.hidden,
                 eps: model.norm_eps,
             };
             // SAFETY: the tier is available, and each row is touched by this call alone.
-            unsafe { tier.run(norm) }
-        });
+            unsafe {
+                tier.run(norm);
+                if int8 {
+                    tier.run(quantized.quantize_row(r, out));
+                }
+            }
+        };
+        each_row(self.team, rows, &step);
     }
 
     /// `y = o(attention(norm(x)))`.
     fn attention(&mut self, layer: usize) {
         let (b, dims, weights) = (self.buffers, &self.model.dims, &self.model.layers[layer]);
         let n = self.rows.len();
-        self.norm(n, layer > 0, &weights.attn_norm, &|r| r);
+        let int8 = self.lay_out(0, &weights.qkv);
+        self.norm(n, layer > 0, &weights.attn_norm, int8, &|r| r);
         let products = [0, 1, 2].map(|i| Product {
             linear: &weights.qkv[i],
             out: b.qkv.ptr().wrapping_add(b.qkv_starts[i]),
             out_stride: b.qkv_starts[3],
         });
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
-        self.split_heads(layer);
-        self.attend(layer);
+        let int8 = self.lay_out(0, std::slice::from_ref(&weights.o));
+        self.attend(layer, int8);
         let mut attended = Input { x: b.attended.ptr(), stride: b.heads };
         if dims.head_dim != dims.padded_head() {
-            self.close_ranks();
-            attended.x = b.input.ptr();
+            self.close_ranks(int8);
+            attended = Input { x: b.input.ptr(), stride: weights.o.cols };
         }
         self.matmuls(attended, n, &[Product { linear: &weights.o, out: b.y.ptr(), out_stride: b.hidden }]);
     }
 
-    /// Norms and rotates the heads; queries go to their buffer, keys and values to their pages.
-    fn split_heads(&mut self, layer: usize) {
-        let (tier, model, b) = (self.tier, self.model, self.buffers);
+    /// Attention of all rows: an item per span, KV head and tile of queries. Quantizes the result if `int8`, unless heads
+    /// do not fill their lanes.
+    fn attend(&mut self, layer: usize, int8: bool) {
+        let (tier, model, b, scratch, quantized) =
+            (self.tier, self.model, self.buffers, self.scratch, &self.quantized[0]);
         let (rows, tables, pages) = (self.rows, self.tables, self.pages);
         let (dims, weights) = (model.dims, &model.layers[layer]);
-        let (padded, pairs) = (dims.padded_head(), model.rope.inv_freq.len());
-        let norm = |weight: &Option<Buffer<f32>>| weight.as_ref().map(|w| w.ptr().cast_const());
-        self.each_row(rows.len(), &|r| {
-            let projected = b.qkv.ptr().wrapping_add(r * b.qkv_starts[3]);
-            // SAFETY: nothing writes the angles now.
-            let (cos, sin) = unsafe { b.angles.slice(r * 2 * pairs, 2 * pairs) }.split_at(pairs);
+        let (padded, group, pairs) = (dims.padded_head(), dims.heads / dims.kv_heads, model.rope.inv_freq.len());
+        let shape =
+            HeadShape { head_dim: dims.head_dim, padded, norm_eps: model.norm_eps, style: model.rope.style, pairs };
+        let norm = |weight: &Option<Buffer<f32>>| weight.as_ref().map(|w| w.as_slice().as_ptr());
+        let projected =
+            |r: usize, i: usize| b.qkv.ptr().wrapping_add(r * b.qkv_starts[3] + b.qkv_starts[i]).cast_const();
+        let angles = |r: usize| b.angles.ptr().wrapping_add(r * 2 * pairs).cast_const();
+        // The key and value of row r's head `kv_head` to its page.
+        let store = |r: usize, kv_head: usize, scratch: *mut f32| {
             let row = rows[r];
-            let heads = Heads {
-                q: projected,
-                k: projected.wrapping_add(b.qkv_starts[1]),
-                v: projected.wrapping_add(b.qkv_starts[2]),
-                q_norm: norm(&weights.q_norm),
+            let store = StoreKeyValue {
+                shape,
+                k: projected(r, 1).wrapping_add(kv_head * dims.head_dim),
+                v: projected(r, 2).wrapping_add(kv_head * dims.head_dim),
                 k_norm: norm(&weights.k_norm),
-                heads: dims.heads,
-                kv_heads: dims.kv_heads,
-                head_dim: dims.head_dim,
-                padded,
-                norm_eps: model.norm_eps,
-                scale: model.attention_scale,
-                style: model.rope.style,
-                cos,
-                sin,
-                queries: b.queries.ptr().wrapping_add(r * b.heads),
+                angles: angles(r),
+                scratch,
                 kv: pages.kv,
-                layout: |kv_head| pages.head(layer, kv_head),
+                layout: pages.head(layer, kv_head),
                 page: tables[row.span][row.position / PAGE].0,
                 slot: row.position % PAGE,
-                scratch: b.key_value.ptr().wrapping_add(r * 2 * padded),
             };
-            // SAFETY: the tier is available; row r has its own parts of the buffers and its own slot.
-            unsafe { tier.run(heads) }
-        });
-    }
-
-    /// Attention of all rows: an item per span, KV head and tile of queries.
-    fn attend(&mut self, layer: usize) {
-        let (tier, dims, b, scratch) = (self.tier, self.model.dims, self.buffers, self.scratch);
-        let (rows, tables, pages) = (self.rows, self.tables, self.pages);
-        let (padded, group) = (dims.padded_head(), dims.heads / dims.kv_heads);
+            // SAFETY: the tier is available; each head of a row has its own slot and is stored once, with a scratch that
+            // no other call uses meanwhile.
+            unsafe { tier.run(store) }
+        };
+        let whole_blocks = dims.head_dim == padded && (group * padded).is_multiple_of(BLOCK);
         let tiles = tiles(rows, (QUERIES_AT_ONCE / group).max(1));
+        // A tile that is all of its span needs no keys and values of others: its items store their own.
+        let alone = tiles.windows(2).all(|two| rows[two[0].start].span != rows[two[1].start].span);
+        if !alone {
+            each_row(self.team, rows.len(), &|r| {
+                let own = b.key_value.ptr().wrapping_add(r * 2 * padded);
+                (0..dims.kv_heads).for_each(|kv_head| store(r, kv_head, own));
+            });
+        }
         self.team.run(tiles.len() * dims.kv_heads, &|item| {
             let (tile, kv_head) = (tiles[item / dims.kv_heads].clone(), item % dims.kv_heads);
             let free = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
             let own = free().pop();
             let mut own = own.unwrap_or_else(|| Scratch::new(QUERIES_AT_ONCE.max(group), padded));
-            let at = tile.start * b.heads + kv_head * group * padded;
+            if alone {
+                tile.clone().for_each(|r| store(r, kv_head, own.key_value.as_mut_ptr()));
+            }
             let row = rows[tile.start];
+            let first = kv_head * group * padded;
             let query = Queries {
                 pages: &tables[row.span],
+                layout: pages.head(layer, kv_head),
                 position: row.position,
                 queries: tile.len(),
                 group,
-                q: b.queries.ptr().wrapping_add(at),
-                out: b.attended.ptr().wrapping_add(at),
-                stride: b.heads,
-                layout: pages.head(layer, kv_head),
+                shape,
+                q_norm: norm(&weights.q_norm),
+                scale: model.attention_scale,
+                q: projected(tile.start, 0).wrapping_add(kv_head * group * dims.head_dim),
+                q_stride: b.qkv_starts[3],
+                angles: angles(tile.start),
+                angles_stride: 2 * pairs,
+                out: b.attended.ptr().wrapping_add(tile.start * b.heads + first),
+                out_stride: b.heads,
                 scratch: &mut own,
             };
             // SAFETY: the tier is available; the span's keys up to the last query are stored as the pages' type, and each
@@ -251,18 +280,39 @@ impl Pass<'_> {
                 }
             }
             free().push(own);
+            if int8 && whole_blocks {
+                for r in tile {
+                    let x = b.attended.ptr().wrapping_add(r * b.heads + first);
+                    let blocks = first / BLOCK..(first + group * padded) / BLOCK;
+                    // SAFETY: the tier is available, and the item's part of the row is its own.
+                    unsafe { tier.run(quantized.quantize(r, blocks, x)) }
+                }
+            }
         });
+        if int8 && !whole_blocks && dims.head_dim == padded {
+            let step = |r: usize| {
+                let x = b.attended.ptr().wrapping_add(r * b.heads);
+                // SAFETY: the tier is available, and each row is touched by this call alone.
+                unsafe { tier.run(quantized.quantize_row(r, x)) }
+            };
+            each_row(self.team, rows.len(), &step);
+        }
     }
 
-    /// Copies attended heads that do not fill their lanes to the input, one right behind the other.
-    fn close_ranks(&mut self) {
-        let (dims, b) = (self.model.dims, self.buffers);
-        self.each_row(self.rows.len(), &|r| {
-            for h in 0..dims.heads {
-                // SAFETY: two buffers, offsets within row r, which this call alone touches.
-                unsafe {
+    /// Copies attended heads that do not fill their lanes to the input, one right behind the other; quantizes the input if
+    /// `int8`.
+    fn close_ranks(&mut self, int8: bool) {
+        let (tier, dims, b, quantized) = (self.tier, self.model.dims, self.buffers, &self.quantized[0]);
+        let width = dims.heads * dims.head_dim;
+        each_row(self.team, self.rows.len(), &|r| {
+            // SAFETY: the tier is available; two buffers, offsets within row r, which this call alone touches.
+            unsafe {
+                for h in 0..dims.heads {
                     let head = b.attended.slice(r * b.heads + h * dims.padded_head(), dims.head_dim);
-                    b.input.slice_mut(r * b.heads + h * dims.head_dim, dims.head_dim).copy_from_slice(head);
+                    b.input.slice_mut(r * width + h * dims.head_dim, dims.head_dim).copy_from_slice(head);
+                }
+                if int8 {
+                    tier.run(quantized.quantize(r, 0..width / BLOCK, b.input.ptr().add(r * width)));
                 }
             }
         });
@@ -272,38 +322,66 @@ impl Pass<'_> {
     fn feed_forward(&mut self, layer: usize) {
         let (tier, b, weights) = (self.tier, self.buffers, &self.model.layers[layer]);
         let n = self.rows.len();
-        self.norm(n, true, &weights.ffn_norm, &|r| r);
+        let int8 = self.lay_out(0, &weights.gate_up);
+        self.norm(n, true, &weights.ffn_norm, int8, &|r| r);
+        let int8 = self.lay_out(1, std::slice::from_ref(&weights.down));
+        let [input, hidden] = &*self.quantized;
         let products = [0, 1].map(|i| Product {
             linear: &weights.gate_up[i],
             out: b.gate_up.ptr().wrapping_add(i * b.ffn),
             out_stride: 2 * b.ffn,
         });
-        self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
-        self.each_row(n, &|r| {
-            let gate = b.gate_up.ptr().wrapping_add(r * 2 * b.ffn);
-            let out = b.input.ptr().wrapping_add(r * b.ffn);
-            // SAFETY: the tier is available, and row r has its own part of the buffers.
-            unsafe { tier.run(SwiGlu { gate, up: gate.wrapping_add(b.ffn), out, cols: b.ffn }) }
-        });
+        // The unit's output takes the gate's place.
+        let finish = |panels: Range<usize>, rows: Range<usize>| {
+            for r in rows {
+                let gate = b.gate_up.ptr().wrapping_add(r * 2 * b.ffn + panels.start * LANES);
+                let glu = SwiGlu { gate, up: gate.wrapping_add(b.ffn), out: gate, cols: panels.len() * LANES };
+                // SAFETY: the tier is available; these panels of the row have been multiplied, and are this call's alone.
+                unsafe {
+                    tier.run(glu);
+                    if int8 {
+                        let blocks = panels.start * LANES / BLOCK..panels.end * LANES / BLOCK;
+                        tier.run(hidden.quantize(r, blocks, gate));
+                    }
+                }
+            }
+        };
+        let normed = Input { x: b.input.ptr(), stride: b.hidden };
+        matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
-        self.matmuls(Input { x: b.input.ptr(), stride: b.ffn }, n, &product);
+        let gated = Input { x: b.gate_up.ptr(), stride: 2 * b.ffn };
+        matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }
 
-    /// The logits of the rows that want them.
+    /// The logits of the rows that want them, through `scratch` if they do not fill whole lanes.
     fn head(&mut self, scratch: &Buffer<f32>, logits: &mut [f32]) {
         let (model, b) = (self.model, self.buffers);
         let (vocab, width) = (model.dims.vocab, model.head.padded_rows());
         let wanted: Vec<usize> = (0..self.rows.len()).filter(|r| self.rows[*r].logits).collect();
         let outs = logits.chunks_mut(LOGITS_AT_ONCE * vocab.max(1));
         for (rows, out) in wanted.chunks(LOGITS_AT_ONCE).zip(outs) {
-            self.norm(rows.len(), !model.layers.is_empty(), &model.output_norm, &|i| rows[i]);
-            let product = [Product { linear: &model.head, out: scratch.ptr(), out_stride: width }];
+            let int8 = self.lay_out(0, std::slice::from_ref(&model.head));
+            self.norm(rows.len(), !model.layers.is_empty(), &model.output_norm, int8, &|i| rows[i]);
+            let to = if width == vocab { out.as_mut_ptr() } else { scratch.ptr() };
+            let product = [Product { linear: &model.head, out: to, out_stride: width }];
             self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, rows.len(), &product);
-            for (i, row) in out.chunks_exact_mut(vocab).enumerate() {
-                // SAFETY: the matmul is done.
-                row.copy_from_slice(unsafe { scratch.slice(i * width, vocab) });
+            if width != vocab {
+                for (i, row) in out.chunks_exact_mut(vocab).enumerate() {
+                    // SAFETY: the matmul is done.
+                    row.copy_from_slice(unsafe { scratch.slice(i * width, vocab) });
+                }
             }
         }
+    }
+}
+
+/// Calls `step` with each number below `rows`, on the team if they are many. An item is a group of quantized rows, which
+/// share cache lines.
+fn each_row(team: &mut Team, rows: usize, step: &(dyn Fn(usize) + Sync)) {
+    if rows <= FEW_ROWS {
+        (0..rows).for_each(step);
+    } else {
+        team.run(rows.div_ceil(GROUP), &|item| (item * GROUP..rows.min((item + 1) * GROUP)).for_each(step));
     }
 }
 

@@ -11,13 +11,11 @@ use crate::simd::{LANES, Tier};
 use crate::team::Team;
 
 /// Rows of an item: their activations stay in the second-level cache while panels pass.
-const ROWS_AT_ONCE: usize = 128;
+const ROWS_AT_ONCE: usize = 256;
 /// Panels of an item at most.
 const PANELS_AT_ONCE: usize = 16;
 /// Items per thread, so that a thread that is held up leaves little behind.
 const ITEMS_PER_THREAD: usize = 8;
-/// Rows up to which the calling thread quantizes alone.
-const FEW_ROWS: usize = 2;
 
 /// Row-major f32 rows.
 #[derive(Clone, Copy)]
@@ -46,44 +44,39 @@ struct Item {
     rows: Range<usize>,
 }
 
-/// Multiplies the first `rows` rows of the input, all as wide as the products' weights, with each weight.
+/// What is done with the outputs of all products, once they are there: for some panels and rows.
+pub type Finish<'a> = dyn Fn(Range<usize>, Range<usize>) + Sync + 'a;
+
+/// Multiplies the first `rows` rows of the input, all as wide as the products' weights, with each weight. Quantized
+/// weights take the rows from `quantized`. With a `finish`, the products have as many panels each.
+#[allow(clippy::too_many_arguments)]
 pub fn matmuls(
     tier: Tier,
     model: &Model,
     team: &mut Team,
-    quantized: &mut QuantizedRows,
+    quantized: &QuantizedRows,
     input: Input,
     rows: usize,
     products: &[Product],
+    finish: Option<&Finish>,
 ) {
-    if let Some(cols) = products.iter().find(|p| p.linear.takes_int8()).map(|p| p.linear.cols) {
-        quantized.set_cols(cols);
-        let quantize = |r: usize| {
-            let input = &input;
-            // SAFETY: the tier is available, and row r is written by this call alone.
-            unsafe { tier.run(quantized.quantize_row(r, input.x.wrapping_add(r * input.stride))) }
-        };
-        if rows <= FEW_ROWS { (0..rows).for_each(quantize) } else { team.run(rows, &quantize) }
-    }
-    let items = items(products, rows, team.size());
-    team.run(items.len(), &|i| {
-        let item = &items[i];
-        let Product { linear, out, out_stride } = products[item.product];
-        let (range, tokens) = (item.panels.clone(), item.rows.clone());
-        let (panels, panel_bytes, cols) = (model.panels(linear), linear.panel_bytes, linear.cols);
+    let multiply = |product: &Product, panels: Range<usize>, rows: Range<usize>| {
+        let Product { linear, out, out_stride } = *product;
+        let (range, tokens) = (panels.clone(), rows.clone());
+        let (first, panel_bytes, cols) = (model.panels(linear), linear.panel_bytes, linear.cols);
         // SAFETY: the tier is available; the panels are packed for this type, the rows are quantized, and each item has
         // its own part of the output.
         unsafe {
             match linear.dtype.run.matmul {
                 MatMulFn::Int8(run) => {
-                    let x = &*quantized;
+                    let (panels, x) = (first, quantized);
                     run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
                 }
                 MatMulFn::F32(run) => {
                     let Input { x, stride: x_stride } = { &input };
                     let (x, x_stride, accumulate) = (*x, *x_stride, false);
                     let m = FloatMatMul {
-                        panels,
+                        panels: first,
                         panel_bytes,
                         range,
                         cols,
@@ -98,10 +91,24 @@ pub fn matmuls(
                 }
             }
             if let Some(bias) = &linear.bias {
-                add_bias(bias, item, out, out_stride);
+                add_bias(bias, panels, rows, out, out_stride);
             }
         }
-    });
+    };
+    if let Some(finish) = finish {
+        let items = items(&products[..1], rows, team.size());
+        team.run(items.len(), &|i| {
+            let Item { panels, rows, .. } = &items[i];
+            products.iter().for_each(|p| multiply(p, panels.clone(), rows.clone()));
+            finish(panels.clone(), rows.clone());
+        });
+    } else {
+        let items = items(products, rows, team.size());
+        team.run(items.len(), &|i| {
+            let Item { product, panels, rows } = &items[i];
+            multiply(&products[*product], panels.clone(), rows.clone());
+        });
+    }
 }
 
 /// Splits the products into items: panels in groups that give each thread several, rows in groups that fit a cache.
@@ -122,17 +129,17 @@ fn items(products: &[Product], rows: usize, threads: usize) -> Vec<Item> {
     items
 }
 
-/// Adds the bias to an item's part of the output.
+/// Adds the bias to a part of the output.
 ///
 /// # Safety
-/// The item's part of the output is the caller's.
-unsafe fn add_bias(bias: &Buffer<f32>, item: &Item, out: *mut f32, out_stride: usize) {
-    let at = item.panels.start * LANES;
-    let len = item.panels.len() * LANES;
+/// The part of the output is the caller's.
+unsafe fn add_bias(bias: &Buffer<f32>, panels: Range<usize>, rows: Range<usize>, out: *mut f32, out_stride: usize) {
+    let at = panels.start * LANES;
+    let len = panels.len() * LANES;
     // SAFETY: the bias and each row of the output are as wide as the panels; the caller's promise.
     unsafe {
         let bias = bias.slice(at, len);
-        for row in item.rows.clone() {
+        for row in rows {
             for (i, b) in bias.iter().enumerate() {
                 *out.add(row * out_stride + at + i) += b;
             }

@@ -2,10 +2,13 @@
 
 mod buffers;
 mod forward;
+mod image;
 mod matmuls;
 mod pages;
 mod program;
 mod weights;
+
+pub use image::{ImageEvent, ImageFile};
 
 use crate::backend::{Backend, BackendError, Observer, Program, ProgramOptions};
 use crate::plan::DecoderPlan;
@@ -23,6 +26,22 @@ impl CpuBackend {
     pub fn new(tier: Tier) -> Option<Self> {
         tier.available().then_some(Self { tier })
     }
+
+    /// As [`Backend::compile`]; weights that `image` holds are mapped, not packed.
+    ///
+    /// # Errors
+    /// As [`Backend::compile`].
+    pub fn compile_with_image(
+        &self,
+        plan: DecoderPlan,
+        options: &ProgramOptions,
+        image: Option<&ImageFile>,
+        observer: Observer,
+    ) -> Result<Box<dyn Program>, BackendError> {
+        let mut team = Team::new(options.threads.max(1));
+        let model = weights::Model::prepare(plan, image, &mut team, observer)?;
+        Ok(Box::new(program::CpuProgram::new(self.tier, model, team, options.kv)?))
+    }
 }
 
 impl Backend for CpuBackend {
@@ -32,8 +51,6 @@ impl Backend for CpuBackend {
         options: &ProgramOptions,
         observer: Observer,
     ) -> Result<Box<dyn Program>, BackendError> {
-        let mut team = Team::new(options.threads.max(1));
-        let model = weights::Model::pack(plan, &mut team, observer)?;
-        Ok(Box::new(program::CpuProgram::new(self.tier, model, team, options.kv)?))
+        self.compile_with_image(plan, options, None, observer)
     }
 }

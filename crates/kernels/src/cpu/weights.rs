@@ -1,7 +1,9 @@
 //! A plan's weights in the run layout.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::image::{self, ImageFile, Keeper, Panels};
 use crate::DType;
 use crate::backend::{BackendError, Observer};
 use crate::buffer::Buffer;
@@ -21,7 +23,7 @@ pub struct PackedLinear {
     pub rows: usize,
     pub cols: usize,
     pub panel_bytes: usize,
-    /// Where the first panel lies in [`Model::panels`].
+    /// Where the first panel lies among all panels.
     offset: usize,
     /// `[rows]`, rounded up to whole panels.
     pub bias: Option<Buffer<f32>>,
@@ -55,6 +57,13 @@ pub struct PackedLayer {
     pub down: PackedLinear,
 }
 
+impl PackedLayer {
+    /// Its nodes in the order of [`DecoderPlan::linears`].
+    fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
+        self.qkv.iter().chain([&self.o]).chain(&self.gate_up).chain([&self.down])
+    }
+}
+
 /// The sizes of a decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Dims {
@@ -74,8 +83,9 @@ impl Dims {
 
 /// A decoder ready to run.
 pub struct Model {
-    /// The panels of all linear nodes.
-    panels: Buffer<u8>,
+    panels: Panels,
+    /// Writes the panels to their image, and ends with the model.
+    _keeper: Option<Keeper>,
     pub dims: Dims,
     pub norm_eps: f32,
     pub attention_scale: f32,
@@ -87,17 +97,30 @@ pub struct Model {
 }
 
 impl Model {
-    /// Checks the plan and packs all its weights.
+    /// Checks the plan, and maps the image of its weights or packs them all.
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
-    pub fn pack(plan: DecoderPlan, team: &mut Team, observer: Observer) -> Result<Self, BackendError> {
+    pub fn prepare(
+        plan: DecoderPlan,
+        image: Option<&ImageFile>,
+        team: &mut Team,
+        observer: Observer,
+    ) -> Result<Self, BackendError> {
         check(&plan)?;
-        let panels = zeroed("weights", plan.linears().map(packed_bytes).sum())?;
-        let total = plan.bytes_per_token();
-        let mut packer = Packer { team, observer, panels: &panels, end: 0, done: 0, total };
-        let layers = plan.layers.iter().map(|layer| packer.layer(layer)).collect::<Result<_, _>>()?;
-        let head = packer.linear(&plan.head)?;
+        let (layers, head, bytes) = lay_out(&plan)?;
+        let (panels, keeper) = match image.and_then(|image| image::open(image, &plan, bytes)) {
+            Some(panels) => (panels, None),
+            None => {
+                let panels = Arc::new(zeroed("weights", bytes)?);
+                let total = plan.bytes_per_token();
+                let mut packer = Packer { team, observer, panels: &panels, done: 0, total };
+                let packed = layers.iter().flat_map(PackedLayer::linears).chain([&head]);
+                plan.linears().zip(packed).for_each(|(linear, packed)| packer.pack(linear, packed));
+                let keeper = image.and_then(|image| Keeper::start(image, &plan, &panels));
+                (Panels::Packed(panels), keeper)
+            }
+        };
         Ok(Self {
             dims: Dims {
                 hidden: plan.hidden,
@@ -114,6 +137,7 @@ impl Model {
             layers,
             head,
             panels,
+            _keeper: keeper,
         })
     }
 
@@ -199,45 +223,48 @@ pub fn zeroed<T: bytemuck::Zeroable>(what: &'static str, len: usize) -> Result<B
     Buffer::zeroed(len).ok_or(BackendError::Memory { what, bytes: len.saturating_mul(size_of::<T>()) })
 }
 
-/// Bytes of a node's panels.
-fn packed_bytes(linear: &Linear) -> usize {
-    let panel = (linear.weight.dtype.run.panel_bytes)(linear.weight.cols);
-    linear.shard.len().div_ceil(LANES) * panel
+/// Where each node's panels lie, in the order of [`DecoderPlan::linears`], and the bytes of all of them.
+fn lay_out(plan: &DecoderPlan) -> Result<(Vec<PackedLayer>, PackedLinear, usize), BackendError> {
+    let mut end = 0;
+    let mut linear = |linear: &Linear| {
+        let Weight { dtype, cols, .. } = linear.weight;
+        let (rows, panel_bytes) = (linear.shard.len(), (dtype.run.panel_bytes)(cols));
+        let bias = linear.bias.as_ref().map(|b| padded(&b[linear.shard.clone()])).transpose()?;
+        let offset = end;
+        end += rows.div_ceil(LANES) * panel_bytes;
+        Ok::<_, BackendError>(PackedLinear { dtype, rows, cols, panel_bytes, offset, bias })
+    };
+    let norm = |n: &Option<Vec<f32>>| n.as_deref().map(padded).transpose();
+    let mut layer = |layer: &Layer| {
+        Ok::<_, BackendError>(PackedLayer {
+            attn_norm: padded(&layer.attn_norm)?,
+            qkv: [linear(&layer.q)?, linear(&layer.k)?, linear(&layer.v)?],
+            o: linear(&layer.o)?,
+            q_norm: norm(&layer.q_norm)?,
+            k_norm: norm(&layer.k_norm)?,
+            ffn_norm: padded(&layer.ffn_norm)?,
+            gate_up: [linear(&layer.gate)?, linear(&layer.up)?],
+            down: linear(&layer.down)?,
+        })
+    };
+    let layers = plan.layers.iter().map(&mut layer).collect::<Result<_, _>>()?;
+    let head = linear(&plan.head)?;
+    Ok((layers, head, end))
 }
 
 struct Packer<'a, 'o> {
     team: &'a mut Team,
     observer: Observer<'o>,
     panels: &'a Buffer<u8>,
-    /// Bytes of panels packed so far.
-    end: usize,
     /// File bytes packed so far, and all of them.
     done: usize,
     total: usize,
 }
 
 impl Packer<'_, '_> {
-    fn layer(&mut self, layer: &Layer) -> Result<PackedLayer, BackendError> {
-        let norm = |n: &Option<Vec<f32>>| n.as_deref().map(padded).transpose();
-        Ok(PackedLayer {
-            attn_norm: padded(&layer.attn_norm)?,
-            qkv: [self.linear(&layer.q)?, self.linear(&layer.k)?, self.linear(&layer.v)?],
-            o: self.linear(&layer.o)?,
-            q_norm: norm(&layer.q_norm)?,
-            k_norm: norm(&layer.k_norm)?,
-            ffn_norm: padded(&layer.ffn_norm)?,
-            gate_up: [self.linear(&layer.gate)?, self.linear(&layer.up)?],
-            down: self.linear(&layer.down)?,
-        })
-    }
-
-    fn linear(&mut self, linear: &Linear) -> Result<PackedLinear, BackendError> {
-        let Weight { dtype, cols, .. } = linear.weight;
-        let rows = linear.shard.len();
-        let panel_bytes = (dtype.run.panel_bytes)(cols);
-        let count = rows.div_ceil(LANES);
-        let (weight, panels, offset) = (&linear.weight, self.panels, self.end);
-        self.end += count * panel_bytes;
+    fn pack(&mut self, linear: &Linear, packed: &PackedLinear) {
+        let PackedLinear { dtype, cols, panel_bytes, offset, .. } = *packed;
+        let (weight, panels, count) = (&linear.weight, self.panels, packed.panel_count());
         let slice = (RELEASE_AT_ONCE / (weight.row_bytes() * LANES).max(1)).max(1);
         for start in (0..count).step_by(slice) {
             let end = count.min(start + slice);
@@ -250,15 +277,13 @@ impl Packer<'_, '_> {
                     (dtype.run.pack)(bytes, cols, packed);
                 }
             });
-            let packed = file_bytes(linear, start..end);
-            self.done += packed.len();
-            if let Some(bytes) = weight.data.slice(packed) {
+            let read = file_bytes(linear, start..end);
+            self.done += read.len();
+            if let Some(bytes) = weight.data.slice(read) {
                 bytes.release();
             }
             (self.observer)(self.done, self.total);
         }
-        let bias = linear.bias.as_ref().map(|b| padded(&b[linear.shard.clone()])).transpose()?;
-        Ok(PackedLinear { dtype, rows, cols, panel_bytes, offset, bias })
     }
 }
 

@@ -12,6 +12,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::heads::HeadShape;
 use super::matmul::FloatMatMul;
 use crate::quant::panel::Element;
 use crate::simd::{Kernel, LANES, Simd};
@@ -70,13 +71,15 @@ struct Running {
 
 /// Buffers of one thread.
 pub struct Scratch {
-    /// `[rows, head_dim]`
+    /// `[rows, head_dim]`: normed, rotated and scaled.
     queries: Vec<f32>,
     /// `[rows, SEGMENT]`: scores, then their exponentials.
     scores: Vec<f32>,
     /// `[rows, head_dim]`: the latest segment's output.
     segment: Vec<f32>,
     running: Vec<Running>,
+    /// `[2, head_dim]`: a key and a value.
+    pub key_value: Vec<f32>,
 }
 
 impl Scratch {
@@ -87,6 +90,7 @@ impl Scratch {
             scores: vec![0.0; rows * SEGMENT],
             segment: vec![0.0; rows * head_dim],
             running: vec![Running::default(); rows],
+            key_value: vec![0.0; 2 * head_dim],
         }
     }
 }
@@ -99,21 +103,32 @@ pub struct Queries<'a> {
     /// Position of the first query.
     pub position: usize,
     pub queries: usize,
-    /// Query heads per KV head; they follow one another in a row of `q`.
+    /// Query heads per KV head; they follow one another in a row of `q` and of `out`.
     pub group: usize,
-    /// First head of the group in the first query's row, scaled.
+    /// What becomes of a query's projection.
+    pub shape: HeadShape,
+    /// `padded` values.
+    pub q_norm: Option<*const f32>,
+    /// Multiplies the queries.
+    pub scale: f32,
+    /// First head of the group in the first query's projection, and the values from one query to the next.
     pub q: *const f32,
+    pub q_stride: usize,
+    /// Cosines and then sines of the first query, and likewise.
+    pub angles: *const f32,
+    pub angles_stride: usize,
+    /// First head of the group in the first query's row, and likewise; each head has `padded` values.
     pub out: *mut f32,
-    /// Values from one query's row to the next, in `q` and `out`.
-    pub stride: usize,
+    pub out_stride: usize,
     pub scratch: &'a mut Scratch,
 }
 
 impl<'a> Queries<'a> {
     /// The kernel over keys and values of type `E`.
     ///
-    /// Its safety: the pages hold the keys and values of positions `0..position + queries` as `E`; `q` and `out` have the
-    /// rows described; nothing else touches `out`; the scratch has room for `queries * group` rows.
+    /// Its safety: the pages hold the keys and values of positions `0..position + queries` as `E`; `q`, `angles` and `out`
+    /// have the rows described; nothing else touches `out`; the scratch has room for `queries * group` rows and has served
+    /// no other shape of head.
     pub fn over<E: Element>(self) -> impl Kernel<Output = ()> + use<'a, E> {
         Attention(self, PhantomData::<E>)
     }
@@ -129,13 +144,21 @@ impl<E: Element> Kernel for Attention<'_, E> {
         let dim = self.0.layout.head_dim;
         let rows = self.0.queries * self.0.group;
         let end = self.0.position + self.0.queries;
-        let at = |row: usize| row / self.0.group * self.0.stride + row % self.0.group * dim;
+        let out =
+            |row: usize| self.0.out.wrapping_add(row / self.0.group * self.0.out_stride + row % self.0.group * dim);
         let queries = self.0.scratch.queries.as_mut_ptr();
         let (scores, segment) = (self.0.scratch.scores.as_mut_ptr(), self.0.scratch.segment.as_mut_ptr());
         // SAFETY: rows, keys and pages are within what the struct promises; a segment's keys are stored up to `end`.
         unsafe {
             for row in 0..rows {
-                std::ptr::copy_nonoverlapping(self.0.q.add(at(row)), queries.add(row * dim), dim);
+                let (query, head) = (row / self.0.group, row % self.0.group);
+                let q = self.0.q.add(query * self.0.q_stride + head * self.0.shape.head_dim);
+                let angles = self.0.angles.add(query * self.0.angles_stride);
+                let to = queries.add(row * dim);
+                self.0.shape.prepare::<S>(q, self.0.q_norm, angles, to);
+                for i in (0..dim).step_by(LANES) {
+                    S::store(to.add(i), S::mul(S::load(to.add(i)), S::splat(self.0.scale)));
+                }
             }
             for start in (0..end).step_by(SEGMENT) {
                 let keys = (end - start).min(SEGMENT);
@@ -152,7 +175,7 @@ impl<E: Element> Kernel for Attention<'_, E> {
                     let running = self.0.scratch.running[row];
                     let (keep, take) = (S::splat(running.keep), S::splat(running.take));
                     for i in (0..dim).step_by(LANES) {
-                        let (new, out) = (S::load(segment.add(row * dim + i)), self.0.out.add(at(row) + i));
+                        let (new, out) = (S::load(segment.add(row * dim + i)), out(row).add(i));
                         let old = if start == 0 { S::splat(0.0) } else { S::load(out) };
                         S::store(out, S::fma(old, keep, S::mul(new, take)));
                     }
@@ -161,7 +184,7 @@ impl<E: Element> Kernel for Attention<'_, E> {
             for row in 0..rows {
                 let sum = S::splat(self.0.scratch.running[row].sum);
                 for i in (0..dim).step_by(LANES) {
-                    let out = self.0.out.add(at(row) + i);
+                    let out = out(row).add(i);
                     S::store(out, S::div(S::load(out), sum));
                 }
             }
@@ -260,13 +283,11 @@ impl Running {
         let both = if max > self.max { max } else { self.max };
         // SAFETY: no pointer but the lanes' own.
         unsafe {
-            let exp = |v: f32| {
-                let mut lanes = [0.0; LANES];
-                S::store(lanes.as_mut_ptr(), S::exp(S::splat(v)));
-                lanes[0]
-            };
-            self.keep = exp(self.max - both);
-            self.take = exp(max - both);
+            // Not by a closure, which would be compiled without the tier's instructions.
+            let (mut keep, mut take) = ([0.0; LANES], [0.0; LANES]);
+            S::store(keep.as_mut_ptr(), S::exp(S::splat(self.max - both)));
+            S::store(take.as_mut_ptr(), S::exp(S::splat(max - both)));
+            (self.keep, self.take) = (keep[0], take[0]);
         }
         self.sum = self.sum.mul_add(self.keep, sum * self.take);
         self.max = both;

@@ -8,15 +8,17 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::quantize::QuantizedRows;
-use crate::quant::panel::{BLOCK, Element, Packed, plane_bytes};
+use super::quantize::{GROUP, QuantizedRows};
+use super::weights::{PackedPanel, UNPACKED_BLOCKS, Unpacked, UnpackedPanel, Weights};
+use crate::quant::panel::{BLOCK, Element, Packed};
 use crate::quant::planes::Planes;
 use crate::simd::{Kernel, LANES, Simd};
 
-/// Bytes that a lone token's matmul fetches ahead in each panel.
-const PREFETCH: usize = 4096;
+/// Tokens from which on it pays to unpack a panel once for all of them.
+const UNPACKED_TOKENS: usize = 8;
 
 /// A part of a product with quantized weights.
 #[derive(Clone)]
@@ -79,96 +81,152 @@ impl<P: Packed> Kernel for Int<'_, P> {
         // SAFETY: the tiles stay within the range and the tokens.
         unsafe {
             match S::INT_TILE {
-                (2, 4) => self.tiles::<S, 2, 4>(),
-                (1, 2) => self.tiles::<S, 1, 2>(),
-                _ => self.tiles::<S, 1, 1>(),
+                (2, 4) => self.pass::<S, 2, 4>(),
+                (1, 2) => self.pass::<S, 1, 2>(),
+                _ => self.pass::<S, 1, 1>(),
             }
         }
     }
 }
 
 impl<P: Packed> Int<'_, P> {
-    /// Covers the range with tiles of R panels and T tokens, smaller ones at the edges.
+    /// Covers the range with tiles of R panels and T tokens, smaller ones at the edges. Many tokens share the unpacking of
+    /// a chunk of R panels; few take the panels as they are.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const R: usize, const T: usize>(&self) {
-        let mut panel = self.0.range.start;
-        // SAFETY: each tile lies within the range and the tokens.
+    unsafe fn pass<S: Simd, const R: usize, const T: usize>(&self) {
+        let (m, mut panel) = (&self.0, self.0.range.start);
+        let blocks = m.cols / BLOCK;
+        // SAFETY: each tile lies within the range, the tokens and the columns.
         unsafe {
-            while panel + R <= self.0.range.end {
-                let mut token = self.0.tokens.start;
-                while token + T <= self.0.tokens.end {
-                    self.tile::<S, R, T>(panel, token);
-                    token += T;
+            if m.tokens.len() >= UNPACKED_TOKENS {
+                let mut unpacked = MaybeUninit::<Unpacked<R>>::uninit();
+                while panel + R <= m.range.end {
+                    for first in (0..blocks).step_by(UNPACKED_BLOCKS) {
+                        let chunk = first..blocks.min(first + UNPACKED_BLOCKS);
+                        let room = unpacked.as_mut_ptr();
+                        let mut weights = [MaybeUninit::<UnpackedPanel<P>>::uninit(); R];
+                        for r in 0..R {
+                            let this = self.panel(panel + r, 0);
+                            let next =
+                                if chunk.end < blocks { (this, chunk.end) } else { (self.panel(panel + R + r, 0), 0) };
+                            weights[r].write(UnpackedPanel::fill::<S, R>(room, r, &this, chunk.clone(), next));
+                        }
+                        let weights = weights.map(|w| w.assume_init());
+                        self.tokens::<S, _, R, T>(weights, panel, chunk);
+                    }
+                    panel += R;
                 }
-                match self.0.tokens.end - token {
-                    3 if T > 3 => self.tile::<S, R, 3>(panel, token),
-                    2 if T > 2 => self.tile::<S, R, 2>(panel, token),
-                    1 if T > 1 => self.tile::<S, R, 1>(panel, token),
-                    _ => {}
-                }
+            }
+            // A lone token reads one panel after the other, as memory likes it best.
+            while m.tokens.len() > 1 && panel + R <= m.range.end {
+                self.tokens::<S, _, R, T>(std::array::from_fn(|r| self.panel(panel + r, R - 1)), panel, 0..blocks);
                 panel += R;
             }
-            while panel < self.0.range.end {
-                for token in self.0.tokens.clone() {
-                    self.tile::<S, 1, 1>(panel, token);
-                }
+            while panel < m.range.end {
+                self.tokens::<S, _, 1, T>([self.panel(panel, 0)], panel, 0..blocks);
                 panel += 1;
             }
         }
     }
 
+    /// Panel `panel`; the one that is read after it stands behind `others` others.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const T: usize>(&self, panel: usize, token: usize) {
+    fn panel(&self, panel: usize, others: usize) -> PackedPanel<P> {
+        let bytes = self.0.panel_bytes;
+        let first = self.0.panels.wrapping_add(panel * bytes);
+        PackedPanel { panel: first, bytes, skip: others * bytes, of: PhantomData }
+    }
+
+    /// Adds the products of some blocks of R panels with all tokens to the output, or begins it with block 0.
+    #[inline(always)]
+    unsafe fn tokens<S: Simd, W: Weights, const R: usize, const T: usize>(
+        &self,
+        w: [W; R],
+        panel: usize,
+        blocks: Range<usize>,
+    ) {
+        let mut token = self.0.tokens.start;
+        // SAFETY: tiles end at the last token and lie in one group of rows.
+        unsafe {
+            while token < self.0.tokens.end {
+                let most = (self.0.tokens.end - token).min(T).min(GROUP - token % GROUP);
+                match most {
+                    4 if T >= 4 => self.tile::<S, W, R, 4>(w, panel, token, blocks.clone()),
+                    3 if T >= 4 => self.tile::<S, W, R, 3>(w, panel, token, blocks.clone()),
+                    2 if T >= 2 => self.tile::<S, W, R, 2>(w, panel, token, blocks.clone()),
+                    _ => self.tile::<S, W, R, 1>(w, panel, token, blocks.clone()),
+                }
+                token += most;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, W: Weights, const R: usize, const T: usize>(
+        &self,
+        w: [W; R],
+        panel: usize,
+        token: usize,
+        blocks: Range<usize>,
+    ) {
         let m = &self.0;
         let halves = if P::HALVES { 2 } else { 1 };
-        // SAFETY: panels `panel..panel + R` and tokens `token..token + T` exist; offsets stay within a panel (planes, then
-        // scales) and within a row of x, whose blocks are `cols / BLOCK`.
+        // SAFETY: panels `panel..panel + R` and tokens `token..token + T` exist, the tokens in one group; the blocks are
+        // below `cols / BLOCK`.
         unsafe {
-            let planes: [*const u8; R] = std::array::from_fn(|r| m.panels.add((panel + r) * m.panel_bytes));
-            let scales: [*const u8; R] = std::array::from_fn(|r| planes[r].add(plane_bytes::<P>(m.cols)));
-            let x: [_; T] = std::array::from_fn(|t| m.x.row(token + t));
+            let x = m.x.row(token);
+            // The other tokens find in the cache what the first fetch.
+            let first = token == m.tokens.start;
+            let out = |r: usize, t: usize| m.out.add((token + t) * m.out_stride + (panel + r) * LANES);
             let mut acc = [[S::splat(0.0); T]; R];
-            for block in 0..m.cols / BLOCK {
-                let (unit, sub) = (block / P::SUBS, block % P::SUBS);
+            if blocks.start > 0 {
+                for r in 0..R {
+                    for t in 0..T {
+                        acc[r][t] = S::load(out(r, t));
+                    }
+                }
+            }
+            for block in blocks {
+                if first {
+                    for r in 0..R {
+                        w[r].prefetch::<S>(block);
+                    }
+                }
                 let mut sums = [[[S::splat_i(0); T]; R]; 2];
                 for half in 0..halves {
                     for t in 0..T {
-                        let start = P::bias::<S>(S::splat_i(x[t].negative_sum::<P>(block, half)));
+                        let start = P::bias::<S>(S::splat_i(x.negative_sum::<P>(block, t, half)));
                         for r in 0..R {
                             sums[half][r][t] = start;
                         }
                     }
                 }
                 for j in 0..4 {
-                    let at = block * P::Planes::COUNT * 64;
-                    let mut w = [(S::splat_b(0), S::splat_b(0)); R];
+                    let mut values = [(S::splat_b(0), S::splat_b(0)); R];
                     for r in 0..R {
-                        if T == 1 {
-                            S::prefetch(planes[r].wrapping_add(at + PREFETCH + j * P::Planes::COUNT * 16));
-                        }
-                        w[r] = P::Planes::get::<S>(planes[r].add(at), j);
+                        values[r] = w[r].values::<S>(block, j);
                     }
                     for t in 0..T {
-                        let four = S::broadcast4(x[t].q.add(block * BLOCK + 4 * j));
+                        let four = S::broadcast4(x.q(block, t).add(4 * j));
                         for r in 0..R {
-                            sums[0][r][t] = dot::<S, P>(sums[0][r][t], w[r].0, four);
+                            sums[0][r][t] = dot::<S, P>(sums[0][r][t], values[r].0, four);
                         }
                     }
                     for t in 0..T {
-                        let four = S::broadcast4(x[t].q.add(block * BLOCK + 16 + 4 * j));
+                        let four = S::broadcast4(x.q(block, t).add(16 + 4 * j));
                         for r in 0..R {
                             let sum = &mut sums[halves - 1][r][t];
-                            *sum = dot::<S, P>(*sum, w[r].1, four);
+                            *sum = dot::<S, P>(*sum, values[r].1, four);
                         }
                     }
                 }
                 for half in 0..halves {
                     let mut scale = [S::splat(0.0); R];
                     for r in 0..R {
-                        scale[r] = P::scale::<S>(scales[r].add(unit * P::SCALE_BYTES), sub, half);
+                        scale[r] = w[r].scale::<S>(block, half);
                     }
                     for t in 0..T {
-                        let xd = S::splat(*x[t].scale.add(block));
+                        let xd = S::splat(*x.scale(block, t));
                         for r in 0..R {
                             acc[r][t] = S::fma(S::to_float(sums[half][r][t]), S::mul(scale[r], xd), acc[r][t]);
                         }
@@ -176,16 +234,16 @@ impl<P: Packed> Int<'_, P> {
                 }
                 if P::MIN {
                     for r in 0..R {
-                        let min = P::min::<S>(scales[r].add(unit * P::SCALE_BYTES), sub);
+                        let min = w[r].min::<S>(block);
                         for t in 0..T {
-                            acc[r][t] = S::fma(min, S::splat(*x[t].scaled_sum.add(block)), acc[r][t]);
+                            acc[r][t] = S::fma(min, S::splat(*x.scaled_sum(block, t)), acc[r][t]);
                         }
                     }
                 }
             }
             for r in 0..R {
                 for t in 0..T {
-                    S::store(m.out.add((token + t) * m.out_stride + (panel + r) * LANES), acc[r][t]);
+                    S::store(out(r, t), acc[r][t]);
                 }
             }
         }

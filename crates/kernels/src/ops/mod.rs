@@ -7,3 +7,4 @@ pub mod matmul;
 pub mod norm;
 pub mod quantize;
 pub mod rope;
+mod weights;

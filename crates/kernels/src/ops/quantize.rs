@@ -1,5 +1,7 @@
 //! Activations as int8 with one f32 scale per 32 values.
 
+use std::ops::Range;
+
 use crate::buffer::Buffer;
 use crate::quant::panel::{BLOCK, Packed};
 use crate::simd::{Kernel, LANES, Simd};
@@ -7,49 +9,66 @@ use crate::simd::{Kernel, LANES, Simd};
 /// Values below this are zero: their scale's inverse would overflow.
 const TINY: f32 = 1e-30;
 
-/// Rows of int8 with their scales and sums.
+/// Rows of a group, whose blocks stand side by side.
+pub const GROUP: usize = 4;
+
+/// Rows of int8 with their scales and sums, in groups of [`GROUP`]: each array is `[group, block, row of the group]`, so
+/// that a matmul over several rows reads one stream.
 #[derive(Debug)]
 pub struct QuantizedRows {
     cols: usize,
-    /// `[row, cols]`, each value in -127..=127.
-    q: Buffer<i8>,
-    /// `[row, block]`: the largest magnitude / 127.
+    /// 32 values, each in -127..=127.
+    q: Buffer<[i8; BLOCK]>,
+    /// The largest magnitude / 127.
     scale: Buffer<f32>,
-    /// `[row, block]`: scale * sum.
+    /// scale * sum.
     scaled_sum: Buffer<f32>,
-    /// `[row, block]`: minus the sum of each 16 values.
-    negative_sums: Buffer<[i32; 2]>,
+    /// Minus the sum of the values, of the first 16, and of the others.
+    negative_sums: Buffer<[i32; 3]>,
 }
 
-/// One row of [`QuantizedRows`]; pointers to its blocks.
+/// A row of [`QuantizedRows`], and the rows behind it in its group: pointers to their first blocks.
 #[derive(Clone, Copy)]
 pub struct QuantizedRow {
-    pub q: *mut i8,
-    pub scale: *mut f32,
-    pub scaled_sum: *mut f32,
-    negative_sums: *mut [i32; 2],
+    q: *mut [i8; BLOCK],
+    scale: *mut f32,
+    scaled_sum: *mut f32,
+    negative_sums: *mut [i32; 3],
 }
 
+/// Block `block` of the row that stands `row` behind this one in its group. Safety: it exists.
+#[allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)]
 impl QuantizedRow {
-    /// Minus the sum of block `block`, or of its half where `P` has a scale for each half.
-    ///
-    /// # Safety
-    /// The block exists.
     #[inline(always)]
-    pub unsafe fn negative_sum<P: Packed>(&self, block: usize, half: usize) -> i32 {
-        // SAFETY: the caller's promise.
-        let sums = unsafe { *self.negative_sums.add(block) };
-        if P::HALVES { sums[half] } else { sums[0] + sums[1] }
+    pub unsafe fn q(&self, block: usize, row: usize) -> *mut i8 {
+        unsafe { self.q.add(block * GROUP + row).cast() }
+    }
+
+    #[inline(always)]
+    pub unsafe fn scale(&self, block: usize, row: usize) -> *mut f32 {
+        unsafe { self.scale.add(block * GROUP + row) }
+    }
+
+    #[inline(always)]
+    pub unsafe fn scaled_sum(&self, block: usize, row: usize) -> *mut f32 {
+        unsafe { self.scaled_sum.add(block * GROUP + row) }
+    }
+
+    /// Minus the sum of the block, or of its half where `P` has a scale for each half.
+    #[inline(always)]
+    pub unsafe fn negative_sum<P: Packed>(&self, block: usize, row: usize, half: usize) -> i32 {
+        let sums = unsafe { &*self.negative_sums.add(block * GROUP + row) };
+        if P::HALVES { sums[1 + half] } else { sums[0] }
     }
 }
 
 impl QuantizedRows {
     /// Room for `rows` rows of up to `cols` values; `None` if there is not enough memory.
     pub fn new(rows: usize, cols: usize) -> Option<Self> {
-        let blocks = rows * cols.div_ceil(BLOCK);
+        let blocks = rows.next_multiple_of(GROUP) * cols.div_ceil(BLOCK);
         Some(Self {
             cols: 0,
-            q: Buffer::zeroed(blocks * BLOCK)?,
+            q: Buffer::zeroed(blocks)?,
             scale: Buffer::zeroed(blocks)?,
             scaled_sum: Buffer::zeroed(blocks)?,
             negative_sums: Buffer::zeroed(blocks)?,
@@ -68,57 +87,64 @@ impl QuantizedRows {
     /// The row exists.
     #[inline(always)]
     pub unsafe fn row(&self, row: usize) -> QuantizedRow {
-        let blocks = self.cols / BLOCK;
+        let at = row / GROUP * GROUP * (self.cols / BLOCK) + row % GROUP;
         // SAFETY: the caller's promise.
         unsafe {
             QuantizedRow {
-                q: self.q.ptr().add(row * self.cols),
-                scale: self.scale.ptr().add(row * blocks),
-                scaled_sum: self.scaled_sum.ptr().add(row * blocks),
-                negative_sums: self.negative_sums.ptr().add(row * blocks),
+                q: self.q.ptr().add(at),
+                scale: self.scale.ptr().add(at),
+                scaled_sum: self.scaled_sum.ptr().add(at),
+                negative_sums: self.negative_sums.ptr().add(at),
             }
         }
     }
 
-    /// The kernel that quantizes `cols` values at `x` into row `row`.
+    /// The kernel that quantizes the values at `x` into some blocks of row `row`.
     ///
-    /// Its safety: the row exists and nothing else reads or writes it; x has `cols` values.
+    /// Its safety: the blocks exist and nothing else reads or writes them; x has as many values.
+    pub fn quantize(&self, row: usize, blocks: Range<usize>, x: *const f32) -> impl Kernel<Output = ()> + use<'_> {
+        Quantize { rows: self, row, blocks, x }
+    }
+
+    /// The kernel that quantizes a whole row at `x`; its safety is that of [`QuantizedRows::quantize`].
     pub fn quantize_row(&self, row: usize, x: *const f32) -> impl Kernel<Output = ()> + use<'_> {
-        QuantizeRow { rows: self, row, x }
+        self.quantize(row, 0..self.cols / BLOCK, x)
     }
 }
 
-struct QuantizeRow<'a> {
+struct Quantize<'a> {
     rows: &'a QuantizedRows,
     row: usize,
+    blocks: Range<usize>,
     x: *const f32,
 }
 
-impl Kernel for QuantizeRow<'_> {
+impl Kernel for Quantize<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn body<S: Simd>(self) {
-        // SAFETY: the row exists and is written by this call alone.
+        // SAFETY: the blocks exist and are written by this call alone.
         unsafe {
             let row = self.rows.row(self.row);
             let limit = S::splat(127.0);
-            for block in 0..self.rows.cols / BLOCK {
-                let x = self.x.add(block * BLOCK);
+            for (i, block) in self.blocks.enumerate() {
+                let x = self.x.add(i * BLOCK);
                 let values = [S::load(x), S::load(x.add(LANES))];
                 let largest = S::largest(S::max(S::abs(values[0]), S::abs(values[1])));
                 let scale = largest / 127.0;
                 let inverse = S::splat(if largest > TINY { 127.0 / largest } else { 0.0 });
-                let mut negative_sums = [0; 2];
+                let mut negative_sums = [0; 3];
                 for half in 0..2 {
                     let scaled = S::mul(values[half], inverse);
                     let q = S::round(S::min(S::max(scaled, S::splat(-127.0)), limit));
-                    S::store_i8(row.q.add(block * BLOCK + half * LANES), q);
-                    negative_sums[half] = -S::sum_i(q);
+                    S::store_i8(row.q(block, 0).add(half * LANES), q);
+                    negative_sums[1 + half] = -S::sum_i(q);
                 }
-                *row.scale.add(block) = scale;
-                *row.scaled_sum.add(block) = -((negative_sums[0] + negative_sums[1]) as f32) * scale;
-                *row.negative_sums.add(block) = negative_sums;
+                negative_sums[0] = negative_sums[1] + negative_sums[2];
+                *row.scale(block, 0) = scale;
+                *row.scaled_sum(block, 0) = -(negative_sums[0] as f32) * scale;
+                *row.negative_sums.add(block * GROUP) = negative_sums;
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Rotary position embedding, plain code that is the same on every tier.
+//! Rotary position embedding.
 
 use crate::plan::{Rope, RopeStyle};
+use crate::simd::{LANES, Simd};
 
 /// Cosine and sine of every rotated pair at one position, both times the attention factor.
 ///
@@ -14,19 +15,31 @@ pub fn angles(rope: &Rope, position: usize, cos: &mut [f32], sin: &mut [f32]) {
 }
 
 /// Rotates one head in place; values beyond the rotated pairs stay.
-pub fn rotate(style: RopeStyle, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-    match style {
-        RopeStyle::Half => {
-            let (first, second) = head.split_at_mut(cos.len());
-            for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+///
+/// # Safety
+/// As [`Simd`]; the head has `2 * pairs` values, `cos` and `sin` have `pairs`.
+#[inline(always)]
+pub unsafe fn rotate<S: Simd>(style: RopeStyle, head: *mut f32, cos: *const f32, sin: *const f32, pairs: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut i = 0;
+        if style == RopeStyle::Half {
+            while i + LANES <= pairs {
+                let (a, b) = (head.add(i), head.add(pairs + i));
+                let (va, vb, c, s) = (S::load(a), S::load(b), S::load(cos.add(i)), S::load(sin.add(i)));
+                S::store(a, S::sub(S::mul(va, c), S::mul(vb, s)));
+                S::store(b, S::add(S::mul(vb, c), S::mul(va, s)));
+                i += LANES;
             }
         }
-        RopeStyle::Interleaved => {
-            for ((pair, c), s) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
-                let [a, b] = *pair;
-                *pair = [a * c - b * s, b * c + a * s];
-            }
+        while i < pairs {
+            let (a, b) = match style {
+                RopeStyle::Half => (head.add(i), head.add(pairs + i)),
+                RopeStyle::Interleaved => (head.add(2 * i), head.add(2 * i + 1)),
+            };
+            let (c, s) = (*cos.add(i), *sin.add(i));
+            (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+            i += 1;
         }
     }
 }

@@ -204,6 +204,13 @@ unsafe impl Simd for Avx2 {
         unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())] }
     }
     #[inline(always)]
+    unsafe fn store_b(p: *mut u8, v: Self::B) {
+        unsafe {
+            _mm256_storeu_si256(p.cast(), v[0]);
+            _mm256_storeu_si256(p.add(32).cast(), v[1]);
+        }
+    }
+    #[inline(always)]
     unsafe fn splat_b(v: u8) -> Self::B {
         unsafe { [_mm256_set1_epi8(v as i8); 2] }
     }

@@ -140,6 +140,10 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_loadu_si512(p.cast()) }
     }
     #[inline(always)]
+    unsafe fn store_b(p: *mut u8, v: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), v) }
+    }
+    #[inline(always)]
     unsafe fn splat_b(v: u8) -> __m512i {
         unsafe { _mm512_set1_epi8(v as i8) }
     }

@@ -100,6 +100,7 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn broadcast4(p: *const i8) -> Self::I;
 
     unsafe fn load_b(p: *const u8) -> Self::B;
+    unsafe fn store_b(p: *mut u8, v: Self::B);
     unsafe fn splat_b(v: u8) -> Self::B;
     unsafe fn and(a: Self::B, b: Self::B) -> Self::B;
     unsafe fn or(a: Self::B, b: Self::B) -> Self::B;

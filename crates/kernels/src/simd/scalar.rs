@@ -175,6 +175,11 @@ unsafe impl Simd for Scalar {
         unsafe { bytes(p) }
     }
     #[inline(always)]
+    unsafe fn store_b(p: *mut u8, v: Self::B) {
+        // SAFETY: 64 writable bytes by contract.
+        unsafe { p.cast::<Self::B>().write_unaligned(v) }
+    }
+    #[inline(always)]
     unsafe fn splat_b(v: u8) -> Self::B {
         [v; 64]
     }
