@@ -16,6 +16,7 @@ use crate::ui::progress::Stages;
 #[command(after_help = "\
 Examples:
   edgeling export smollm2 smollm2.tar
+  edgeling export qwen3:0.6b-q4_k_m /media/usb/qwen3.tar
   edgeling import smollm2.tar --home /media/usb/models")]
 pub struct Args {
     /// A name in the store

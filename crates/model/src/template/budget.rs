@@ -3,18 +3,18 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use minijinja::value::ValueKind;
+use minijinja::value::{Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
 use super::python;
 
 /// Values inside values that a variable may hold; JSON in a conversation nests 128 deep at most.
 const MAX_DEPTH: usize = 256;
-/// Values that all looks at variables may visit, and items of a list.
-const MAX_VISITS: u64 = 20_000_000;
-const MAX_ITEMS: usize = 1 << 20;
-/// Bytes that an item of a list is counted as.
+/// Items that a repeated list may have.
+const MAX_ITEMS: usize = 1 << 18;
+/// Bytes that an item of a new list is counted as, and that a value is which a variable holds, with its place in a list or map.
 const ITEM_BYTES: u64 = 16;
+const VALUE_BYTES: u64 = 64;
 /// Digits of a width in a format string.
 const MAX_WIDTH_DIGITS: usize = 3;
 /// A rendering takes milliseconds.
@@ -25,6 +25,8 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
+    /// Values that all looks at variables may visit.
+    most_visits: u64,
     used: AtomicU64,
     visits: AtomicU64,
     start: Instant,
@@ -49,11 +51,34 @@ fn invalid(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, what)
 }
 
+/// The operation `sign` on numbers: exact where both are whole.
+fn numbers(
+    sign: char,
+    left: &Value,
+    right: &Value,
+    whole: impl Fn(i128, i128) -> Option<i128>,
+    float: impl Fn(f64, f64) -> f64,
+) -> Result<Value, Error> {
+    let is_whole = |value: &Value| value.is_integer() || value.kind() == ValueKind::Bool;
+    if is_whole(left) && is_whole(right) {
+        let result = whole(i128::try_from(left.clone())?, i128::try_from(right.clone())?);
+        let result = result.ok_or_else(|| invalid("the result is too large"))?;
+        return Ok(i64::try_from(result).map_or_else(|_| Value::from(result), Value::from));
+    }
+    match (f64::try_from(left.clone()), f64::try_from(right.clone())) {
+        (Ok(a), Ok(b)) => Ok(Value::from(float(a, b))),
+        _ => {
+            let found = format!("expected values that {sign} takes, found {} and {}", left.kind(), right.kind());
+            Err(Error::new(ErrorKind::InvalidOperation, found))
+        }
+    }
+}
+
 impl Budget {
-    /// `limit` in bytes.
-    pub fn new(limit: usize) -> Self {
+    /// `limit` in bytes; `most_visits`, how many values all looks at variables may visit.
+    pub fn new(limit: usize, most_visits: u64) -> Self {
         let (used, visits) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { limit: limit as u64, used, visits, start: Instant::now() }
+        Self { limit: limit as u64, most_visits, used, visits, start: Instant::now() }
     }
 
     pub fn limit(&self) -> usize {
@@ -97,8 +122,8 @@ impl Budget {
 
     fn walk(&self, value: &Value, depth: usize, bytes: &mut u64, visits: &mut u64) -> Result<(), Error> {
         *visits += 1;
-        *bytes += value.as_str().map_or(ITEM_BYTES, |text| text.len() as u64);
-        if *bytes > self.limit || self.visits.load(Relaxed) + *visits > MAX_VISITS {
+        *bytes += value.as_str().map_or(VALUE_BYTES, |text| text.len() as u64);
+        if *bytes > self.limit || self.visits.load(Relaxed) + *visits > self.most_visits {
             return Err(Exceeded::Bytes.into());
         }
         let Some(object) = value.as_object() else { return Ok(()) };
@@ -150,18 +175,27 @@ impl Budget {
             }
             return Ok(Value::from_iter(items.iter().cycle().take(total).cloned()));
         }
-        let float = |value: &Value| f64::try_from(value.clone());
-        match (
-            left.is_integer() || left.kind() == ValueKind::Bool,
-            right.is_integer() || right.kind() == ValueKind::Bool,
-        ) {
-            (true, true) => {
-                let product = i128::try_from(left.clone())?.checked_mul(i128::try_from(right.clone())?);
-                let product = product.ok_or_else(|| invalid("the product is too large"))?;
-                Ok(i64::try_from(product).map_or_else(|_| Value::from(product), Value::from))
-            }
-            _ => Ok(Value::from(float(left)? * float(right)?)),
+        numbers('*', left, right, i128::checked_mul, |a, b| a * b)
+    }
+
+    /// The operator `+`: of numbers, of two texts, or of two lists. The engine's own would make lists of lists of lists.
+    pub fn add(&self, left: &Value, right: &Value) -> Result<Value, Error> {
+        if let (Some(a), Some(b)) = (left.as_str(), right.as_str()) {
+            self.check((a.len() + b.len()) as u64)?;
+            return Ok(Value::from([a, b].concat()));
         }
+        let is_list = |value: &Value| matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
+        if !(is_list(left) && is_list(right)) {
+            return numbers('+', left, right, i128::checked_add, |a, b| a + b);
+        }
+        if left.is_tuple() != right.is_tuple() {
+            return Err(invalid("a tuple and a list cannot be added"));
+        }
+        let items = left.try_iter()?.chain(right.try_iter()?).take(MAX_ITEMS + 1).collect::<Vec<_>>();
+        if items.len() > MAX_ITEMS {
+            return Err(Exceeded::Bytes.into());
+        }
+        Ok(if left.is_tuple() { Value::from(Tuple::from(items)) } else { Value::from(items) })
     }
 
     /// Refuses a call of the filter or method `name` of a text or list that would give far more than it takes.

@@ -19,12 +19,26 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, context
 use budget::{Budget, Exceeded};
 use program::Program;
 
-/// Steps of a rendering. A message takes some hundred, so this is enough for conversations of ten thousand.
-const MAX_STEPS: u64 = 4_000_000;
+/// What a rendering may use: some for itself, and more for each byte of its input, up to a largest input. Some templates
+/// take steps for each pair of messages, or add every message to a text, so that it is much more.
+struct Limit {
+    base: u64,
+    per_byte: u64,
+}
 
-/// Bytes that a rendering may make: some for its own texts, and more for a conversation that is large itself.
-const MAX_BYTES: usize = 16 << 20;
-const MAX_BYTES_PER_INPUT_BYTE: usize = 16;
+const STEPS: Limit = Limit { base: 1_000_000, per_byte: 1024 };
+/// Bytes of texts and values.
+const BYTES: Limit = Limit { base: 16 << 20, per_byte: 4096 };
+/// Values that are looked at when variables take them.
+const VISITS: Limit = Limit { base: 4_000_000, per_byte: 64 };
+const LARGEST_INPUT: u64 = 128 << 10;
+
+impl Limit {
+    /// For an input of `size` bytes, of which a rendering may at least make some copies.
+    fn of(&self, size: usize) -> u64 {
+        self.base + self.per_byte * (size as u64).min(LARGEST_INPUT) + 16 * size as u64
+    }
+}
 
 /// Bytes of a template: the largest that are known have 20,000.
 const MAX_SOURCE: usize = 1 << 18;
@@ -43,7 +57,7 @@ pub enum TemplateError {
     TooManySteps { name: String, limit: u64 },
     /// The template makes too much text, or too many values.
     #[error("chat template {name}: expected at most {limit} bytes of text and values, found more")]
-    TooLong { name: String, limit: usize },
+    TooLong { name: String, limit: u64 },
     /// The template takes too much time for its steps.
     #[error("chat template {name}: expected an answer in seconds, found none")]
     TooSlow { name: String },
@@ -104,13 +118,14 @@ impl ChatTemplate {
     /// When the template fails on it, refuses it, or passes its limits.
     pub fn render(&self, input: &ChatInput) -> Result<String, TemplateError> {
         let size = json_size(input.messages) + input.tools.map_or(0, json_size);
-        let limit = MAX_BYTES + MAX_BYTES_PER_INPUT_BYTE * size;
-        let environment = environment(&Arc::new(Budget::new(limit)));
+        let budget = Arc::new(Budget::new(BYTES.of(size) as usize, VISITS.of(size)));
+        let mut environment = environment(&budget);
+        environment.set_fuel(Some(STEPS.of(size)));
         let render = || Program::compile(&self.name, &self.source)?.run(&environment, variables(input));
-        guarded(&self.name, render)?.map_err(|error| self.explain(&error, limit))
+        guarded(&self.name, render)?.map_err(|error| self.explain(&error, size))
     }
 
-    fn explain(&self, error: &Error, limit: usize) -> TemplateError {
+    fn explain(&self, error: &Error, size: usize) -> TemplateError {
         let name = self.name.clone();
         let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(current) = cause {
@@ -118,12 +133,12 @@ impl ChatTemplate {
                 return TemplateError::Refused { name, message: message.clone() };
             }
             match current.downcast_ref() {
-                Some(Exceeded::Bytes) => return TemplateError::TooLong { name, limit },
+                Some(Exceeded::Bytes) => return TemplateError::TooLong { name, limit: BYTES.of(size) },
                 Some(Exceeded::Time) => return TemplateError::TooSlow { name },
                 None => {}
             }
             if current.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {
-                return TemplateError::TooManySteps { name, limit: MAX_STEPS };
+                return TemplateError::TooManySteps { name, limit: STEPS.of(size) };
             }
             cause = current.source();
         }
@@ -143,7 +158,6 @@ fn guarded<T>(name: &str, run: impl FnOnce() -> T) -> Result<T, TemplateError> {
 /// What templates may call, with what they may use.
 fn environment(budget: &Arc<Budget>) -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_fuel(Some(MAX_STEPS));
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     // It would show everything that the engine holds.
     environment.remove_global("debug");
@@ -208,6 +222,8 @@ fn environment(budget: &Arc<Budget>) -> Environment<'static> {
     environment.add_filter(program::KEPT_INSIDE, move |value: Value| counted.kept(&value, true).map(|()| value));
     let counted = of(budget);
     environment.add_filter(program::CONCATENATE, move |a: Value, b: Value| counted.concatenate(&a, &b));
+    let counted = of(budget);
+    environment.add_filter(program::ADD, move |a: Value, b: Value| counted.add(&a, &b));
     let counted = of(budget);
     environment.add_filter(program::MULTIPLY, move |a: Value, b: Value| counted.multiply(&a, &b));
     environment

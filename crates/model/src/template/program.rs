@@ -17,6 +17,7 @@ pub const MADE: &str = "<made>";
 pub const KEPT: &str = "<kept>";
 pub const KEPT_INSIDE: &str = "<kept-inside>";
 pub const CONCATENATE: &str = "~";
+pub const ADD: &str = "+";
 pub const MULTIPLY: &str = "*";
 /// Gives its value back. A name that can stand in a source.
 pub const VALUE: &str = "value_";
@@ -97,14 +98,14 @@ fn with_checks<'a>(plain: &Instructions<'a>) -> Instructions<'a> {
             // Through the formatter, which counts.
             Instruction::EmitRaw(text) => vec![Instruction::LoadConst(Value::from(*text)), Instruction::Emit],
             Instruction::StringConcat => vec![filter(CONCATENATE, 2)],
+            Instruction::Add => vec![filter(ADD, 2), filter(MADE, 1)],
             Instruction::Mul => vec![filter(MULTIPLY, 2), filter(MADE, 1)],
             Instruction::StoreLocal(_) => vec![filter(KEPT, 1), instruction.clone()],
             // The namespace lies over the value.
             Instruction::SetAttr(_) => {
                 vec![Instruction::Swap, filter(KEPT_INSIDE, 1), Instruction::Swap, instruction.clone()]
             }
-            Instruction::Add
-            | Instruction::Slice
+            Instruction::Slice
             | Instruction::ApplyFilter(..)
             | Instruction::CallFunction(..)
             | Instruction::CallMethod(..)

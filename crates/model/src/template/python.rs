@@ -178,12 +178,19 @@ fn write_repr(value: &Value, limit: usize, out: &mut String) -> Result<(), Error
         ValueKind::String => write_string_repr(value.as_str().unwrap_or_default(), out),
         ValueKind::Number => out.push_str(&number(value, ["inf", "-inf", "nan"])),
         ValueKind::Seq => {
-            out.push('[');
-            for (at, item) in value.try_iter()?.enumerate() {
-                out.push_str(if at > 0 { ", " } else { "" });
+            let tuple = value.is_tuple();
+            out.push(if tuple { '(' } else { '[' });
+            let mut count = 0;
+            for item in value.try_iter()? {
+                out.push_str(if count > 0 { ", " } else { "" });
                 write_repr(&item, limit, out)?;
+                count += 1;
             }
-            out.push(']');
+            out.push_str(match (tuple, count) {
+                (true, 1) => ",)",
+                (true, _) => ")",
+                (false, _) => "]",
+            });
         }
         ValueKind::Map => {
             out.push('{');
