@@ -2,16 +2,15 @@
 
 use std::ops::Range;
 
+use super::caches;
 use super::weights::{Model, PackedLinear};
 use crate::buffer::Buffer;
 use crate::ops::matmul::{FloatMatMul, IntMatMul};
-use crate::ops::quantize::QuantizedRows;
+use crate::ops::quantize::{GROUP, QuantizedRows};
 use crate::quant::panel::MatMulFn;
 use crate::simd::{LANES, Tier};
 use crate::team::Team;
 
-/// Rows of an item: their activations stay in the second-level cache while panels pass.
-const ROWS_AT_ONCE: usize = 256;
 /// Panels of an item at most.
 const PANELS_AT_ONCE: usize = 16;
 /// Items per thread, so that a thread that is held up leaves little behind.
@@ -111,17 +110,26 @@ pub fn matmuls(
     }
 }
 
+/// Rows of an item: as many as stay in the second-level cache while panels pass.
+fn rows_at_once(cols: usize, int8: bool) -> usize {
+    // An int8 row has 20 bytes of scales and sums for each 32 values.
+    let row = if int8 { cols + cols * 20 / 32 } else { cols * size_of::<f32>() };
+    (caches::second_level() / row.max(1)).next_multiple_of(GROUP).max(4 * GROUP)
+}
+
 /// Splits the products into items: panels in groups that give each thread several, rows in groups that fit a cache.
 fn items(products: &[Product], rows: usize, threads: usize) -> Vec<Item> {
     let panels: usize = products.iter().map(|p| p.linear.panel_count()).sum();
     // Kernels take panels in pairs.
     let at_once = (panels / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE).next_multiple_of(2);
     let mut items = Vec::new();
-    for start in (0..rows).step_by(ROWS_AT_ONCE) {
+    let rows_at_once =
+        products.iter().map(|p| rows_at_once(p.linear.cols, p.linear.takes_int8())).min().unwrap_or(rows);
+    for start in (0..rows).step_by(rows_at_once) {
         for (product, p) in products.iter().enumerate() {
             let count = p.linear.panel_count();
             for first in (0..count).step_by(at_once) {
-                let (panels, rows) = (first..count.min(first + at_once), start..rows.min(start + ROWS_AT_ONCE));
+                let (panels, rows) = (first..count.min(first + at_once), start..rows.min(start + rows_at_once));
                 items.push(Item { product, panels, rows });
             }
         }

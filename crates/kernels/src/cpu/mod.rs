@@ -1,6 +1,7 @@
 //! The CPU backend: weights in panels, pages of keys and values, and a decoder pass over them.
 
 mod buffers;
+mod caches;
 mod forward;
 mod image;
 mod matmuls;

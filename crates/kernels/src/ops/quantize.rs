@@ -128,23 +128,34 @@ impl Kernel for Quantize<'_> {
         unsafe {
             let row = self.rows.row(self.row);
             let limit = S::splat(127.0);
-            for (i, block) in self.blocks.enumerate() {
-                let x = self.x.add(i * BLOCK);
-                let values = [S::load(x), S::load(x.add(LANES))];
-                let largest = S::largest(S::max(S::abs(values[0]), S::abs(values[1])));
-                let scale = largest / 127.0;
-                let inverse = S::splat(if largest > TINY { 127.0 / largest } else { 0.0 });
-                let mut negative_sums = [0; 3];
-                for half in 0..2 {
-                    let scaled = S::mul(values[half], inverse);
-                    let q = S::round(S::min(S::max(scaled, S::splat(-127.0)), limit));
-                    S::store_i8(row.q(block, 0).add(half * LANES), q);
-                    negative_sums[1 + half] = -S::sum_i(q);
+            // Scales of sixteen blocks at a time share their divisions.
+            for (chunk, first) in self.blocks.clone().step_by(LANES).enumerate() {
+                let x = self.x.add(chunk * LANES * BLOCK);
+                let count = (self.blocks.end - first).min(LANES);
+                let mut largest = [0.0; LANES];
+                for (i, largest) in largest.iter_mut().enumerate().take(count) {
+                    let x = x.add(i * BLOCK);
+                    *largest = S::largest(S::max(S::abs(S::load(x)), S::abs(S::load(x.add(LANES)))));
                 }
-                negative_sums[0] = negative_sums[1] + negative_sums[2];
-                *row.scale(block, 0) = scale;
-                *row.scaled_sum(block, 0) = -(negative_sums[0] as f32) * scale;
-                *row.negative_sums.add(block * GROUP) = negative_sums;
+                let largest = S::load(largest.as_ptr());
+                let (mut scales, mut inverses) = ([0.0; LANES], [0.0; LANES]);
+                S::store(scales.as_mut_ptr(), S::div(largest, limit));
+                let inverse = S::select_lt(S::splat(TINY), largest, S::div(limit, largest), S::splat(0.0));
+                S::store(inverses.as_mut_ptr(), inverse);
+                for (i, block) in (first..first + count).enumerate() {
+                    let (x, inverse) = (x.add(i * BLOCK), S::splat(inverses[i]));
+                    let mut negative_sums = [0; 3];
+                    for half in 0..2 {
+                        let scaled = S::mul(S::load(x.add(half * LANES)), inverse);
+                        let q = S::round(S::min(S::max(scaled, S::splat(-127.0)), limit));
+                        S::store_i8(row.q(block, 0).add(half * LANES), q);
+                        negative_sums[1 + half] = -S::sum_i(q);
+                    }
+                    negative_sums[0] = negative_sums[1] + negative_sums[2];
+                    *row.scale(block, 0) = scales[i];
+                    *row.scaled_sum(block, 0) = -(negative_sums[0] as f32) * scales[i];
+                    *row.negative_sums.add(block * GROUP) = negative_sums;
+                }
             }
         }
     }
