@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that CI checks: format, lints, banned dependencies, tests. Needs Rust, gcc, python3 with pip, npm,
-# docker-registry and strace.
+# Everything that CI checks: format, lints, banned dependencies, tests, instruction counts. Needs Rust, gcc, python3 with
+# pip, npm, docker-registry, strace, valgrind and objdump.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,3 +22,8 @@ fi
 
 step tests
 cargo test --release --workspace
+
+if [[ $(uname -m) == x86_64 ]]; then
+    step "instruction counts"
+    scripts/instructions.py
+fi
