@@ -13,7 +13,8 @@ use super::pages::Pages;
 use super::weights::{Dims, Model, PackedLinear};
 use crate::backend::{BackendError, KvType};
 use crate::buffer::Buffer;
-use crate::ops::attention::{PAGE, PagePtr, Queries, Scratch};
+use crate::ops::attention::{PagePtr, Queries, Scratch};
+use crate::ops::cache::{PAGE, Q8};
 use crate::ops::glu::SwiGlu;
 use crate::ops::heads::{HeadShape, StoreKeyValue};
 use crate::ops::norm::RmsNorm;
@@ -225,7 +226,6 @@ impl Pass<'_> {
                 k_norm: norm(&weights.k_norm),
                 angles: angles(r),
                 scratch,
-                kv: pages.kv,
                 layout: pages.head(layer, kv_head),
                 page: tables[row.span][row.position / PAGE].0,
                 slot: row.position % PAGE,
@@ -277,6 +277,7 @@ impl Pass<'_> {
                 match pages.kv {
                     KvType::F32 => tier.run(query.over::<F32>()),
                     KvType::F16 => tier.run(query.over::<F16>()),
+                    KvType::Q8_0 => tier.run(query.over::<Q8>()),
                 }
             }
             free().push(own);
