@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod cache;
+mod float;
 pub mod glu;
 pub mod heads;
 pub mod matmul;
