@@ -68,6 +68,8 @@ pub struct KvArg {
 enum KvName {
     F32,
     F16,
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 impl From<KvArg> for KvType {
@@ -75,6 +77,7 @@ impl From<KvArg> for KvType {
         match arg.kv {
             KvName::F32 => Self::F32,
             KvName::F16 => Self::F16,
+            KvName::Q8_0 => Self::Q8_0,
         }
     }
 }

@@ -170,7 +170,7 @@ impl Facts {
 
 impl Shape {
     fn of(config: &DecoderConfig) -> Self {
-        let kv = |kv: KvType| 2 * config.layers * config.kv_heads * config.head_dim * kv.bytes();
+        let kv = |kv: KvType| 2 * config.layers * config.kv_heads * kv.bytes(config.head_dim);
         Self {
             layers: config.layers,
             hidden: config.hidden,

@@ -151,7 +151,11 @@ fn main() -> Result<(), Failure> {
     };
     let shape = if shape == "3.8b" { LARGE } else { SMALL };
     let named = |name: &str| DType::from_name(name).ok_or("no such type");
-    let kv = if kv == "f32" { KvType::F32 } else { KvType::F16 };
+    let kv = match kv.as_str() {
+        "f32" => KvType::F32,
+        "q8_0" => KvType::Q8_0,
+        _ => KvType::F16,
+    };
     let threads: usize = threads.parse()?;
     let tier = Tier::detect()?;
     let plan = plan(&shape, named(dtype)?, named(head)?)?;

@@ -3,6 +3,7 @@
 //! The backend owns the bytes of KV pages; its caller owns the page tables.
 
 use crate::plan::DecoderPlan;
+use crate::quant::panel::BLOCK;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -10,14 +11,17 @@ pub enum KvType {
     F32,
     #[default]
     F16,
+    /// int8 with an f16 scale for each 32 values of a head.
+    Q8_0,
 }
 
 impl KvType {
-    /// Bytes of one stored value.
-    pub fn bytes(self) -> usize {
+    /// Bytes of one stored key, or value, of `head_dim` numbers.
+    pub fn bytes(self, head_dim: usize) -> usize {
         match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F32 => 4 * head_dim,
+            Self::F16 => 2 * head_dim,
+            Self::Q8_0 => head_dim + 2 * head_dim.div_ceil(BLOCK),
         }
     }
 }

@@ -92,7 +92,7 @@ fn any_chunking_thread_count_and_tier_gives_the_same_bits() {
     let tokens: Vec<u32> = (0..330).map(|_| random.below(VOCAB) as u32).collect();
     for dtype in DType::all() {
         let plan = plan(&Shape { dtype, head_dim: 24, layers: 2 }, &mut random);
-        for kv in [KvType::F16, KvType::F32] {
+        for kv in [KvType::F16, KvType::F32, KvType::Q8_0] {
             let mut program = compile(&plan, Tier::detect().unwrap(), 1, kv);
             let expected = logits(&mut *program, &tokens, &[0, 1, 2, 3, 4, 5], tokens.len());
             assert!(expected.iter().all(|v| f32::from_bits(*v).is_finite()));

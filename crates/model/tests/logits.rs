@@ -81,13 +81,13 @@ fn plans_interpreted_in_f64_give_the_logits_of_transformers() {
     }
 }
 
-/// The CPU backend computes what the plan means. With an f16 cache, keys and values are rounded.
+/// The CPU backend computes what the plan means. With an f16 or q8_0 cache, keys and values are rounded.
 #[test]
 fn the_cpu_backend_gives_the_logits_of_transformers() {
     for case in cases() {
         for checkpoint in case.checkpoints() {
             let plan = model::build_plan(&checkpoint).unwrap();
-            for (kv, bound) in [(KvType::F32, 2e-3), (KvType::F16, 6e-3)] {
+            for (kv, bound) in [(KvType::F32, 2e-3), (KvType::F16, 6e-3), (KvType::Q8_0, 0.15)] {
                 let difference = max_difference(&Run::best(kv).logits(&plan, &case.tokens), &case.expected);
                 println!("{} {:?} {kv:?}: {difference:.2e}", case.name, checkpoint.format());
                 assert!(difference <= bound, "{} {:?} {kv:?}: {difference}", case.name, checkpoint.format());

@@ -3,9 +3,9 @@
 use super::weights::Dims;
 use crate::backend::{BackendError, KvType};
 use crate::buffer::Buffer;
-use crate::ops::attention::HeadLayout;
+use crate::ops::cache::HeadLayout;
 
-/// All pages of a program. A page holds the keys and values of [`PAGE`](crate::ops::attention::PAGE) positions, layer by layer, KV head by KV head.
+/// All pages of a program. A page holds the keys and values of [`PAGE`](crate::ops::cache::PAGE) positions, layer by layer, KV head by KV head.
 pub struct Pages {
     pub kv: KvType,
     kv_heads: usize,
@@ -57,7 +57,7 @@ impl Pages {
 
     /// Where a layer's KV head lies in a page.
     pub fn head(&self, layer: usize, kv_head: usize) -> HeadLayout {
-        let mut layout = HeadLayout { head_dim: self.head_dim, bytes: self.kv.bytes(), offset: 0 };
+        let mut layout = HeadLayout { head_dim: self.head_dim, kv: self.kv, offset: 0 };
         layout.offset = (layer * self.kv_heads + kv_head) * 2 * layout.part_bytes();
         layout
     }

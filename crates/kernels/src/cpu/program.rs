@@ -4,7 +4,8 @@ use super::forward::{Forward, Row};
 use super::pages::Pages;
 use super::weights::Model;
 use crate::backend::{BackendError, KvType, Logits, Output, Program, Span, Ticket};
-use crate::ops::attention::{PAGE, PagePtr};
+use crate::ops::attention::PagePtr;
+use crate::ops::cache::PAGE;
 use crate::simd::Tier;
 use crate::team::Team;
 

@@ -5,20 +5,17 @@
 //! (key mod 16) and then in [`Simd::sum`]'s tree, and the output over keys in order. So a query's result depends on
 //! nothing but itself and the stored keys and values: not on the batch, the chunk or the thread.
 //!
-//! A page holds, for one layer and one KV head, PAGE keys and then PAGE values. Keys stand in groups of 16, each
-//! `[head_dim][16 keys]`; values stand in groups of 16 of a head's values, each `[PAGE keys][16 values]`: both are panels of
-//! the float matmul.
+//! Keys and values are panels of the float matmul; [`super::cache`] says how they are stored.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::cache::{HeadLayout, PAGE, Stored};
 use super::heads::HeadShape;
 use super::matmul::FloatMatMul;
 use crate::quant::panel::Element;
 use crate::simd::{Kernel, LANES, Simd};
 
-/// Positions in a page.
-pub const PAGE: usize = 64;
 /// Keys in a segment.
 const SEGMENT: usize = 256;
 
@@ -30,34 +27,6 @@ pub struct PagePtr(pub *mut u8);
 unsafe impl Send for PagePtr {}
 // SAFETY: as above.
 unsafe impl Sync for PagePtr {}
-
-/// Where the keys and values of one layer and KV head lie in a page.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadLayout {
-    /// Values of a head, rounded up to whole lanes.
-    pub head_dim: usize,
-    /// Bytes of one value.
-    pub bytes: usize,
-    /// Byte offset of the keys in a page.
-    pub offset: usize,
-}
-
-impl HeadLayout {
-    /// Bytes of the keys, and of the values, of one page.
-    pub fn part_bytes(&self) -> usize {
-        PAGE * self.head_dim * self.bytes
-    }
-
-    /// Byte offset of value `i` of the key in slot `slot`.
-    pub fn key_offset(&self, slot: usize, i: usize) -> usize {
-        self.offset + ((slot / LANES * self.head_dim + i) * LANES + slot % LANES) * self.bytes
-    }
-
-    /// Byte offset of values `16g..16g + 16` of the value row in slot `slot`.
-    pub fn value_offset(&self, slot: usize, g: usize) -> usize {
-        self.offset + self.part_bytes() + (g * PAGE + slot) * LANES * self.bytes
-    }
-}
 
 /// What is known of a query after some segments.
 #[derive(Clone, Copy, Default)]
@@ -80,6 +49,8 @@ pub struct Scratch {
     running: Vec<Running>,
     /// `[2, head_dim]`: a key and a value.
     pub key_value: Vec<f32>,
+    /// `[PAGE, head_dim]`: the keys, or values, of a page.
+    page: Vec<f32>,
 }
 
 impl Scratch {
@@ -91,6 +62,7 @@ impl Scratch {
             segment: vec![0.0; rows * head_dim],
             running: vec![Running::default(); rows],
             key_value: vec![0.0; 2 * head_dim],
+            page: vec![0.0; PAGE * head_dim],
         }
     }
 }
@@ -124,28 +96,28 @@ pub struct Queries<'a> {
 }
 
 impl<'a> Queries<'a> {
-    /// The kernel over keys and values of type `E`.
+    /// The kernel over keys and values stored as `K`.
     ///
-    /// Its safety: the pages hold the keys and values of positions `0..position + queries` as `E`; `q`, `angles` and `out`
+    /// Its safety: the pages hold the keys and values of positions `0..position + queries` as `K`; `q`, `angles` and `out`
     /// have the rows described; nothing else touches `out`; the scratch has room for `queries * group` rows and has served
     /// no other shape of head.
-    pub fn over<E: Element>(self) -> impl Kernel<Output = ()> + use<'a, E> {
-        Attention(self, PhantomData::<E>)
+    pub fn over<K: Stored>(self) -> impl Kernel<Output = ()> + use<'a, K> {
+        Attention(self, PhantomData::<K>)
     }
 }
 
-struct Attention<'a, E>(Queries<'a>, PhantomData<E>);
+struct Attention<'a, K>(Queries<'a>, PhantomData<K>);
 
-impl<E: Element> Kernel for Attention<'_, E> {
+impl<K: Stored> Kernel for Attention<'_, K> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn body<S: Simd>(self) {
+    unsafe fn body<S: Simd>(mut self) {
         let dim = self.0.layout.head_dim;
         let rows = self.0.queries * self.0.group;
         let end = self.0.position + self.0.queries;
-        let out =
-            |row: usize| self.0.out.wrapping_add(row / self.0.group * self.0.out_stride + row % self.0.group * dim);
+        let (group, first_out, stride) = (self.0.group, self.0.out, self.0.out_stride);
+        let out = |row: usize| first_out.wrapping_add(row / group * stride + row % group * dim);
         let queries = self.0.scratch.queries.as_mut_ptr();
         let (scores, segment) = (self.0.scratch.scores.as_mut_ptr(), self.0.scratch.segment.as_mut_ptr());
         // SAFETY: rows, keys and pages are within what the struct promises; a segment's keys are stored up to `end`.
@@ -192,18 +164,19 @@ impl<E: Element> Kernel for Attention<'_, E> {
     }
 }
 
-impl<E: Element> Attention<'_, E> {
+impl<K: Stored> Attention<'_, K> {
     /// `scores[row, key] = q[row] · k[key]` for the segment's keys, rounded up to whole groups of 16.
     #[inline(always)]
-    unsafe fn scores<S: Simd>(&self, start: usize, keys: usize, rows: Range<usize>, q: *const f32, out: *mut f32) {
+    unsafe fn scores<S: Simd>(&mut self, start: usize, keys: usize, rows: Range<usize>, q: *const f32, out: *mut f32) {
         let dim = self.0.layout.head_dim;
         for slot in (0..keys).step_by(PAGE) {
             // SAFETY: the page exists and holds panels of 16 keys.
             unsafe {
+                let (page, groups) = (self.0.pages[(start + slot) / PAGE].0, (keys - slot).min(PAGE).div_ceil(LANES));
                 let product = FloatMatMul {
-                    panels: self.0.pages[(start + slot) / PAGE].0.add(self.0.layout.offset),
-                    panel_bytes: dim * LANES * self.0.layout.bytes,
-                    range: 0..(keys - slot).min(PAGE).div_ceil(LANES),
+                    panels: K::keys::<S>(&self.0.layout, page, groups, self.0.scratch.page.as_mut_ptr()),
+                    panel_bytes: dim * LANES * K::Element::BYTES,
+                    range: 0..groups,
                     cols: dim,
                     x: q,
                     x_stride: dim,
@@ -212,25 +185,24 @@ impl<E: Element> Attention<'_, E> {
                     out_stride: SEGMENT,
                     accumulate: false,
                 };
-                product.of_type::<E>().body::<S>();
+                product.of_type::<K::Element>().body::<S>();
             }
         }
     }
 
     /// `out[row] = Σ p[row, key] * v[key]` over the segment's keys.
     #[inline(always)]
-    unsafe fn values<S: Simd>(&self, start: usize, keys: usize, rows: Range<usize>, p: *const f32, out: *mut f32) {
+    unsafe fn values<S: Simd>(&mut self, start: usize, keys: usize, rows: Range<usize>, p: *const f32, out: *mut f32) {
         let dim = self.0.layout.head_dim;
         for slot in (0..keys).step_by(PAGE) {
             // SAFETY: the page exists; behind its keys stand panels of 16 of the head's values.
             unsafe {
+                let (page, keys) = (self.0.pages[(start + slot) / PAGE].0, (keys - slot).min(PAGE));
                 let product = FloatMatMul {
-                    panels: self.0.pages[(start + slot) / PAGE]
-                        .0
-                        .add(self.0.layout.offset + self.0.layout.part_bytes()),
-                    panel_bytes: PAGE * LANES * self.0.layout.bytes,
+                    panels: K::values::<S>(&self.0.layout, page, keys, self.0.scratch.page.as_mut_ptr()),
+                    panel_bytes: PAGE * LANES * K::Element::BYTES,
                     range: 0..dim / LANES,
-                    cols: (keys - slot).min(PAGE),
+                    cols: keys,
                     x: p.add(slot),
                     x_stride: SEGMENT,
                     tokens: rows.clone(),
@@ -238,7 +210,7 @@ impl<E: Element> Attention<'_, E> {
                     out_stride: dim,
                     accumulate: slot > 0,
                 };
-                product.of_type::<E>().body::<S>();
+                product.of_type::<K::Element>().body::<S>();
             }
         }
     }

@@ -1,9 +1,8 @@
 //! From the q, k and v projections of a head to rotated queries and stored keys and values.
 
-use super::attention::HeadLayout;
+use super::cache::{HeadLayout, store};
 use super::norm::RmsNorm;
 use super::rope::rotate;
-use crate::backend::KvType;
 use crate::plan::RopeStyle;
 use crate::simd::{Kernel, LANES, Simd};
 
@@ -52,8 +51,7 @@ impl HeadShape {
     }
 }
 
-/// Stores the key and value of one head at one position. Halves saturate, so that a stored value is finite unless it was
-/// NaN.
+/// Stores the key and value of one head at one position.
 ///
 /// Safety: `k` and `v` have `head_dim` values; `angles` as in [`HeadShape::prepare`]; `scratch` has `[2, padded]` values,
 /// zero beyond `head_dim`; nothing else touches the scratch and the slot of the page, in which `layout` says where the
@@ -66,7 +64,6 @@ pub struct StoreKeyValue {
     pub k_norm: Option<*const f32>,
     pub angles: *const f32,
     pub scratch: *mut f32,
-    pub kv: KvType,
     pub layout: HeadLayout,
     pub page: *mut u8,
     pub slot: usize,
@@ -77,34 +74,12 @@ impl Kernel for StoreKeyValue {
 
     #[inline(always)]
     unsafe fn body<S: Simd>(self) {
-        let Self { shape, layout, page, slot, .. } = self;
-        // SAFETY: offsets are within the head's part of the page, and lanes within the head.
+        // SAFETY: key and value have `padded` values, as the layout's heads.
         unsafe {
-            let (key, value) = (self.scratch, self.scratch.add(shape.padded));
-            shape.prepare::<S>(self.k, self.k_norm, self.angles, key);
-            std::ptr::copy_nonoverlapping(self.v, value, shape.head_dim);
-            let limit = half::f16::MAX.to_f32();
-            let (low, high) = (S::splat(-limit), S::splat(limit));
-            for i in (0..layout.head_dim).step_by(LANES) {
-                let value_at = page.add(layout.value_offset(slot, i / LANES));
-                match self.kv {
-                    KvType::F32 => {
-                        S::store(value_at.cast(), S::load(value.add(i)));
-                        for lane in i..i + LANES {
-                            page.add(layout.key_offset(slot, lane)).cast::<f32>().write(*key.add(lane));
-                        }
-                    }
-                    KvType::F16 => {
-                        S::store_f16(value_at, S::min(high, S::max(low, S::load(value.add(i)))));
-                        let mut halves = [0u16; LANES];
-                        S::store_f16(halves.as_mut_ptr().cast(), S::min(high, S::max(low, S::load(key.add(i)))));
-                        let key_at = page.add(layout.key_offset(slot, i)).cast::<u16>();
-                        for (lane, half) in halves.into_iter().enumerate() {
-                            key_at.add(lane * LANES).write(half);
-                        }
-                    }
-                }
-            }
+            let (key, value) = (self.scratch, self.scratch.add(self.shape.padded));
+            self.shape.prepare::<S>(self.k, self.k_norm, self.angles, key);
+            std::ptr::copy_nonoverlapping(self.v, value, self.shape.head_dim);
+            store::<S>(self.layout, self.page, self.slot, key, value);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The algorithms of a decoder, one body each over [`crate::simd::Simd`].
 
 pub mod attention;
+pub mod cache;
+mod float;
 pub mod glu;
 pub mod heads;
 pub mod matmul;

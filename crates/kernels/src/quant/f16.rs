@@ -42,7 +42,7 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 }
 
 /// The encoding of F16, and the element of its panels.
-pub(crate) struct F16;
+pub struct F16;
 
 impl Encode for F16 {
     #[inline(always)]

@@ -28,7 +28,7 @@ fn encode(_tier: Tier, values: &[f32], blocks: &mut [u8]) {
 }
 
 /// The element of panels of F32.
-pub(crate) struct F32;
+pub struct F32;
 
 impl Element for F32 {
     const BYTES: usize = 4;

@@ -19,8 +19,8 @@ mod symmetric;
 
 use crate::simd::Tier;
 
-pub(crate) use f16::F16;
-pub(crate) use f32::F32;
+pub use f16::F16;
+pub use f32::F32;
 
 /// A storage type; rows of it are whole blocks.
 #[derive(Debug)]

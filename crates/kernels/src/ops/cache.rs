@@ -1,0 +1,220 @@
+//! How keys and values are stored in pages, and read from them.
+//!
+//! A page holds, for each layer and KV head, PAGE keys and then PAGE values. Keys stand in groups of 16, each
+//! `[head_dim][16 keys]`; values stand in groups of 16 of a head's values, each `[PAGE keys][16 values]`: both are panels of
+//! the float matmul. int8 keys and values are followed by their f16 scales: `[group][block of 32][16 keys]` and
+//! `[block of 32][PAGE keys]`.
+
+use crate::backend::KvType;
+use crate::quant::panel::{BLOCK, Element};
+use crate::quant::{F16, F32};
+use crate::simd::{LANES, Simd};
+
+/// Positions in a page.
+pub const PAGE: usize = 64;
+
+/// Where the keys and values of one layer and KV head lie in a page.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLayout {
+    /// Values of a head, rounded up to whole lanes.
+    pub head_dim: usize,
+    pub kv: KvType,
+    /// Byte offset of the keys in a page.
+    pub offset: usize,
+}
+
+impl HeadLayout {
+    /// Bytes of the keys, and of the values, of one page.
+    pub fn part_bytes(&self) -> usize {
+        PAGE * self.kv.bytes(self.head_dim)
+    }
+
+    /// Blocks of a head with a scale each.
+    fn blocks(&self) -> usize {
+        self.head_dim.div_ceil(BLOCK)
+    }
+}
+
+/// A way to read keys and values.
+///
+/// The safety of all functions: that of [`Simd`]; the page holds the head's keys and values; `room` has space for a page's
+/// keys, `[PAGE, head_dim]`, and nothing else touches it while the answer is used.
+#[allow(clippy::missing_safety_doc)]
+pub trait Stored: 'static {
+    /// What the panels hold.
+    type Element: Element;
+
+    /// Panels of the keys in the first `groups` groups.
+    unsafe fn keys<S: Simd>(layout: &HeadLayout, page: *const u8, groups: usize, room: *mut f32) -> *const u8;
+    /// Panels of the first `keys` values.
+    unsafe fn values<S: Simd>(layout: &HeadLayout, page: *const u8, keys: usize, room: *mut f32) -> *const u8;
+}
+
+/// Panels are read as they are stored.
+macro_rules! as_stored {
+    ($element:ty) => {
+        #[allow(clippy::undocumented_unsafe_blocks)] // As the trait says.
+        impl Stored for $element {
+            type Element = Self;
+
+            #[inline(always)]
+            unsafe fn keys<S: Simd>(
+                layout: &HeadLayout,
+                page: *const u8,
+                _groups: usize,
+                _room: *mut f32,
+            ) -> *const u8 {
+                unsafe { page.add(layout.offset) }
+            }
+
+            #[inline(always)]
+            unsafe fn values<S: Simd>(
+                layout: &HeadLayout,
+                page: *const u8,
+                _keys: usize,
+                _room: *mut f32,
+            ) -> *const u8 {
+                unsafe { page.add(layout.offset + layout.part_bytes()) }
+            }
+        }
+    };
+}
+
+as_stored!(F32);
+as_stored!(F16);
+
+/// int8 with scales: decoded page by page.
+pub struct Q8;
+
+#[allow(clippy::undocumented_unsafe_blocks)] // As the trait says.
+impl Stored for Q8 {
+    type Element = F32;
+
+    #[inline(always)]
+    unsafe fn keys<S: Simd>(layout: &HeadLayout, page: *const u8, groups: usize, room: *mut f32) -> *const u8 {
+        let dim = layout.head_dim;
+        unsafe {
+            let q = page.add(layout.offset);
+            let scales = q.add(PAGE * dim);
+            for group in 0..groups {
+                for block in 0..layout.blocks() {
+                    let scale = S::load_f16(scales.add((group * layout.blocks() + block) * LANES * 2));
+                    for i in block * BLOCK..dim.min((block + 1) * BLOCK) {
+                        let at = (group * dim + i) * LANES;
+                        S::store(room.add(at), S::mul(S::load_i8(q.add(at)), scale));
+                    }
+                }
+            }
+        }
+        room.cast()
+    }
+
+    #[inline(always)]
+    unsafe fn values<S: Simd>(layout: &HeadLayout, page: *const u8, keys: usize, room: *mut f32) -> *const u8 {
+        let dim = layout.head_dim;
+        unsafe {
+            let q = page.add(layout.offset + layout.part_bytes());
+            let scales = q.add(PAGE * dim);
+            for group in 0..dim / LANES {
+                let of_block = scales.add(group * LANES / BLOCK * PAGE * 2);
+                for first in (0..keys).step_by(LANES) {
+                    let mut scale = [0.0; LANES];
+                    S::store(scale.as_mut_ptr(), S::load_f16(of_block.add(first * 2)));
+                    for (i, scale) in scale.into_iter().enumerate() {
+                        let at = (group * PAGE + first + i) * LANES;
+                        S::store(room.add(at), S::mul(S::load_i8(q.add(at)), S::splat(scale)));
+                    }
+                }
+            }
+        }
+        room.cast()
+    }
+}
+
+/// Stores one head's key and value in slot `slot` of a page. Numbers saturate at the largest half, so that a stored number
+/// is finite unless it was NaN.
+///
+/// # Safety
+/// As [`Simd`]; key and value have the layout's `head_dim` numbers, and nothing else touches the slot.
+#[inline(always)]
+pub unsafe fn store<S: Simd>(layout: HeadLayout, page: *mut u8, slot: usize, key: *const f32, value: *const f32) {
+    let (dim, group, lane) = (layout.head_dim, slot / LANES, slot % LANES);
+    // SAFETY: offsets are within the head's part of the page, and lanes within the head.
+    unsafe {
+        let (keys, values) = (page.add(layout.offset), page.add(layout.offset + layout.part_bytes()));
+        match layout.kv {
+            KvType::F32 => {
+                for i in (0..dim).step_by(LANES) {
+                    S::store(values.add((i * PAGE + slot * LANES) * 4).cast(), S::load(value.add(i)));
+                }
+                for i in 0..dim {
+                    keys.add(((group * dim + i) * LANES + lane) * 4).cast::<f32>().write(*key.add(i));
+                }
+            }
+            KvType::F16 => {
+                for i in (0..dim).step_by(LANES) {
+                    S::store_f16(values.add((i * PAGE + slot * LANES) * 2), clamped::<S>(value.add(i)));
+                    let mut halves = [0u16; LANES];
+                    S::store_f16(halves.as_mut_ptr().cast(), clamped::<S>(key.add(i)));
+                    let at = keys.add(((group * dim + i) * LANES + lane) * 2).cast::<u16>();
+                    for (i, half) in halves.into_iter().enumerate() {
+                        at.add(i * LANES).write(half);
+                    }
+                }
+            }
+            KvType::Q8_0 => {
+                let blocks = layout.blocks();
+                for block in 0..blocks {
+                    let (start, end) = (block * BLOCK, dim.min((block + 1) * BLOCK));
+                    let (scale, q) = quantize::<S>(key.add(start), end - start);
+                    for (i, q) in q.into_iter().enumerate().take(end - start) {
+                        keys.add((group * dim + start + i) * LANES + lane).cast::<i8>().write(q);
+                    }
+                    let at = keys.add(PAGE * dim + ((group * blocks + block) * LANES + lane) * 2);
+                    at.cast::<[u8; 2]>().write(scale);
+                    let (scale, q) = quantize::<S>(value.add(start), end - start);
+                    for (i, q) in q.as_chunks::<LANES>().0.iter().enumerate().take((end - start) / LANES) {
+                        let at = values.add((start + i * LANES) * PAGE + slot * LANES);
+                        at.cast::<[i8; LANES]>().write(*q);
+                    }
+                    values.add(PAGE * dim + (block * PAGE + slot) * 2).cast::<[u8; 2]>().write(scale);
+                }
+            }
+        }
+    }
+}
+
+/// 16 numbers, none beyond the largest half.
+///
+/// # Safety
+/// As [`Simd`]; there are 16.
+#[inline(always)]
+unsafe fn clamped<S: Simd>(p: *const f32) -> S::F {
+    let limit = half::f16::MAX.to_f32();
+    // SAFETY: the caller's promise.
+    unsafe { S::min(S::splat(limit), S::max(S::splat(-limit), S::load(p))) }
+}
+
+/// Up to 32 numbers as int8, and their scale: the largest magnitude / 127 as a half.
+///
+/// # Safety
+/// As [`Simd`]; there are `count` numbers, a multiple of 16.
+#[inline(always)]
+unsafe fn quantize<S: Simd>(x: *const f32, count: usize) -> ([u8; 2], [i8; BLOCK]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut largest = S::splat(0.0);
+        for i in (0..count).step_by(LANES) {
+            largest = S::max(S::abs(clamped::<S>(x.add(i))), largest);
+        }
+        let scale = half::f16::from_f32(S::largest(largest) / 127.0);
+        let inverse = if scale.to_bits() == 0 { 0.0 } else { 1.0 / scale.to_f32() };
+        let (top, mut q) = (S::splat(127.0), [0; BLOCK]);
+        for i in (0..count).step_by(LANES) {
+            let scaled = S::mul(clamped::<S>(x.add(i)), S::splat(inverse));
+            let rounded = S::round(S::min(S::max(scaled, S::splat(-127.0)), top));
+            S::store_i8(q.as_mut_ptr().add(i), rounded);
+        }
+        (scale.to_le_bytes(), q)
+    }
+}
