@@ -41,18 +41,19 @@ impl Sampler {
     /// # Errors
     /// A logit that is NaN or +inf, or none above -inf.
     pub fn sample(&mut self, logits: &[f32], history: &[u32], position: u64) -> Result<u32, SamplingError> {
-        check(logits)?;
+        let mut max = check(logits)?;
         let mut logits = logits;
         if self.params.penalizes() {
             self.penalized.clear();
             self.penalized.extend_from_slice(logits);
             penalties::penalize(&mut self.penalized, history, &self.params);
             logits = &self.penalized;
+            max = survey(logits).0;
         }
         if self.params.temperature == 0.0 {
             return Ok(argmax(logits));
         }
-        truncate::truncate(logits, &self.params, &mut self.candidates);
+        truncate::truncate(logits, max, &self.params, &mut self.candidates);
         Ok(self.draw(uniform(self.params.seed, self.params.choice, position)))
     }
 
@@ -89,16 +90,34 @@ pub fn argmax(logits: &[f32]) -> u32 {
     best.0
 }
 
-/// Whether the logits give a distribution.
-fn check(logits: &[f32]) -> Result<(), SamplingError> {
+/// The largest of the logits, which give a distribution.
+fn check(logits: &[f32]) -> Result<f32, SamplingError> {
     let wrong = |l: &f32| l.is_nan() || *l == f32::INFINITY;
-    if let Some(token) = logits.iter().position(wrong) {
-        return Err(SamplingError::Logit { token, value: logits[token] });
+    match survey(logits) {
+        (_, true) => {
+            let token = logits.iter().position(wrong).unwrap_or_default();
+            Err(SamplingError::Logit { token, value: logits[token] })
+        }
+        (f32::NEG_INFINITY, _) => Err(SamplingError::Nothing(logits.len())),
+        (max, _) => Ok(max),
     }
-    if logits.iter().all(|l| *l == f32::NEG_INFINITY) {
-        return Err(SamplingError::Nothing(logits.len()));
+}
+
+/// The largest logit, and whether any is NaN or +inf; in lanes, so that a compiler uses vectors.
+fn survey(logits: &[f32]) -> (f32, bool) {
+    const LANES: usize = 32;
+    let (mut max, mut wrong) = ([f32::NEG_INFINITY; LANES], [false; LANES]);
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut take = |lane: usize, logit: f32| {
+        max[lane] = if logit > max[lane] { logit } else { max[lane] };
+        // Not below +inf: NaN compares with nothing.
+        wrong[lane] |= !matches!(logit.partial_cmp(&f32::INFINITY), Some(std::cmp::Ordering::Less));
+    };
+    for chunk in chunks {
+        (0..LANES).for_each(|lane| take(lane, chunk[lane]));
     }
-    Ok(())
+    rest.iter().enumerate().for_each(|(lane, logit)| take(lane, *logit));
+    (max.into_iter().fold(f32::NEG_INFINITY, f32::max), wrong.contains(&true))
 }
 
 #[cfg(test)]

@@ -15,17 +15,19 @@ pub struct Candidate {
 /// their mass in a few tokens, and a pass over the logits costs far less than sorting them.
 const FIRST_LOOK: usize = 64;
 const WIDEN: usize = 8;
+/// Logits that are skimmed together.
+const SKIM: usize = 128;
 
-/// Fills `out` with the tokens that stay, out of logits without NaN and with at least one finite value.
+/// Fills `out` with the tokens that stay, out of logits without NaN and with at least one finite value, the largest of which
+/// is `max`.
 ///
 /// Top-k takes the k most likely tokens, the lower id of equals. Top-p takes, of those, the most likely ones up to the
 /// first where their probabilities sum to at least p. Min-p takes, of those, tokens at least `min_p` times as likely as
 /// the most likely one. The result is sorted from the most likely, but in id order where neither top-k nor top-p can cut
 /// (k is 0 or the vocabulary, p is 1).
-pub fn truncate(logits: &[f32], params: &SamplingParams, out: &mut Vec<Candidate>) {
+pub fn truncate(logits: &[f32], max: f32, params: &SamplingParams, out: &mut Vec<Candidate>) {
     let all = logits.len();
     let k = if params.top_k == 0 { all } else { params.top_k.min(all) };
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if params.top_p < 1.0 {
         let mut look = if k < all { k } else { FIRST_LOOK.min(all) };
         most_likely(logits, look, out);
@@ -75,14 +77,20 @@ fn most_likely(logits: &[f32], k: usize, out: &mut Vec<Candidate>) {
     let capacity = (2 * k).max(FIRST_LOOK);
     let mut floor = f32::NEG_INFINITY;
     out.clear();
-    for candidate in candidates(logits) {
-        // A later token that equals the k-th best loses to it by its id.
-        if candidate.logit > floor {
-            out.push(candidate);
-            if out.len() == capacity {
-                out.select_nth_unstable_by(k - 1, order);
-                out.truncate(k);
-                floor = out[k - 1].logit;
+    for (chunk, first) in logits.chunks(SKIM).zip((0..).step_by(SKIM)) {
+        // Few chunks have a logit above the floor; whether one has is seen in all lanes of a vector at once.
+        if !chunk.iter().fold(false, |any, logit| any | (*logit > floor)) {
+            continue;
+        }
+        for (&logit, token) in chunk.iter().zip(first..) {
+            // A later token that equals the k-th best loses to it by its id.
+            if logit > floor {
+                out.push(Candidate { logit, token });
+                if out.len() == capacity {
+                    out.select_nth_unstable_by(k - 1, order);
+                    out.truncate(k);
+                    floor = out[k - 1].logit;
+                }
             }
         }
     }
