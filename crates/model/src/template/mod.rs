@@ -30,7 +30,7 @@ const STEPS: Limit = Limit { base: 1_000_000, per_byte: 1024 };
 /// Bytes of texts and values.
 const BYTES: Limit = Limit { base: 16 << 20, per_byte: 4096 };
 /// Values that are looked at when variables take them.
-const VISITS: Limit = Limit { base: 4_000_000, per_byte: 64 };
+const VISITS: Limit = Limit { base: 1_000_000, per_byte: 128 };
 const LARGEST_INPUT: u64 = 128 << 10;
 
 impl Limit {
