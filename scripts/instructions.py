@@ -52,7 +52,7 @@ def executed(program: Path, tier: str) -> dict[str, int]:
 
 def per_multiply(program: Path) -> dict[str, float]:
     """Instructions per multiply in each type's AVX-512 kernel."""
-    name = re.compile(r"^[0-9a-f]+ <<kernels::simd::avx512::Avx512.*::run::inner::<kernels::ops::matmul::\w+<kernels::quant::(\w+)::")
+    name = re.compile(r"^[0-9a-f]+ <<kernels::simd::avx512::Avx512.*::run::inner::<kernels::ops::(?:matmul|float)::\w+<kernels::quant::(\w+)::")
     counts: dict[str, float] = {}
     for function in run("objdump", "-d", "-C", "--no-show-raw-insn", str(program)).split("\n\n"):
         if not (found := name.match(function)):

@@ -140,7 +140,8 @@ mod tests {
             }
             let p = SamplingParams { top_k, top_p: top_p.min(1.0), min_p, ..SamplingParams::default() };
             let mut out = Vec::new();
-            truncate(&logits, &p, &mut out);
+            let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            truncate(&logits, max, &p, &mut out);
             let mut found: Vec<u32> = out.iter().map(|c| c.token).collect();
             let mut expected = plain(&logits, &p);
             // The mass of all tokens is summed in another order there; a cut may fall on either side of a tie with p.
@@ -160,7 +161,7 @@ mod tests {
     fn one_token_always_stays() {
         let p = SamplingParams { top_k: 1, top_p: 1e-6, min_p: 1.0, ..SamplingParams::default() };
         let mut out = Vec::new();
-        truncate(&[1.0, 3.0, 3.0], &p, &mut out);
+        truncate(&[1.0, 3.0, 3.0], 3.0, &p, &mut out);
         assert_eq!(out, [Candidate { logit: 3.0, token: 1 }]);
     }
 }
