@@ -86,7 +86,7 @@ fn values_outside_their_range_are_wrong_usage() {
         (&["run", model, "hi", "--temperature=-1"], "temperature must be 0 or more, not -1"),
         (&["run", model, "hi", "--temperature", "warm"], "'warm'"),
         (&["run", model, "hi", "--max-tokens", "0"], "--max-tokens"),
-        (&["run", model, "hi", "--kv", "q8_0"], "f32, f16"),
+        (&["run", model, "hi", "--kv", "q4_0"], "f32, f16, q8_0"),
         (&["run", model, "hi", "--stop", ""], "--stop"),
         (&["run", model, "hi", "--raw", "--system", "x"], "--system"),
         (&["logits", model, "--tokens", "1,x", "--out", "o.npy"], "found \"x\""),
