@@ -23,7 +23,7 @@ impl Run {
 
     /// Logits `[tokens, vocab]`, row i after tokens `0..=i`. The pages are out of order, with one of another sequence between.
     pub fn logits(&self, plan: &DecoderPlan, tokens: &[u32]) -> Vec<f32> {
-        let options = ProgramOptions { kv: self.kv, threads: self.threads };
+        let options = ProgramOptions { kv: self.kv, threads: self.threads, bf16: false };
         let backend = CpuBackend::new(self.tier).unwrap();
         let mut program = backend.compile(plan.clone(), &options, &mut |_, _| ()).unwrap();
         let pages = tokens.len().div_ceil(program.page_positions()) as u32;
