@@ -4,6 +4,7 @@
     pip install tokenizers sentencepiece gguf
     tokenizer_ids.py classes OUT.rs                    character classes, as the library's patterns see them
     tokenizer_ids.py corpus OUT.jsonl                  lines of mixed text, one JSON string each
+    tokenizer_ids.py pre CORPUS.jsonl OUT.json         digests of how each pre-tokenizer cuts the lines
     tokenizer_ids.py small CORPUS.jsonl OUT_DIR        small vocabularies of each kind, trained on the corpus, with ids
     tokenizer_ids.py ids CORPUS.jsonl VOCABULARY OUT   what the library makes of each line
 
@@ -30,7 +31,7 @@ def classes(out):
     from tokenizers import Regex, pre_tokenizers
 
     # The order is that of the bits in `Class`.
-    patterns = [r"\p{L}", r"\p{N}", r"\s", r"\p{M}", r"\p{P}"]
+    patterns = [r"\p{L}", r"\p{N}", r"\s", r"\p{M}", r"\p{P}", r"[\p{Lu}\p{Lt}]", r"\p{Ll}"]
     rows = []
     for bit, pattern in enumerate(patterns):
         split = pre_tokenizers.Split(Regex(pattern), "removed")
@@ -205,22 +206,44 @@ def byte_level_split(name):
     """The pre-tokenizer of a family and whether it composes characters."""
     from tokenizers import Regex, pre_tokenizers
 
-    modern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    gpt2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    from pre_tokenizers import PRE_TOKENIZERS
 
-    def regex(*patterns):
-        splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
-        return pre_tokenizers.Sequence(splits + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    named = {
+        "byte_level": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        "single_digits": lambda: pre_tokenizers.Digits(individual_digits=True),
+    }
+    steps = [
+        named[step[0]]() if isinstance(step, tuple) else pre_tokenizers.Split(Regex(step), "isolated")
+        for step in PRE_TOKENIZERS[name]
+    ]
+    if ("byte_level",) not in PRE_TOKENIZERS[name]:
+        steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+    return pre_tokenizers.Sequence(steps)
 
-    return {
-        "gpt2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        "llama3": lambda: regex(modern % "{1,3}"),
-        "qwen2": lambda: regex(modern % ""),
-        "smollm": lambda: pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-        ),
-        "default": lambda: regex(r"[\p{P}\$\+<=>\^~\|]+", gpt2, r"\p{N}+", r"[0-9][0-9][0-9]"),
-    }[name]()
+
+def pre(corpus_path, out):
+    """By name of the cuts, the 32-bit FNV-1a of the pieces of each ten lines; 0xFE ends a piece, 0xFF a line."""
+    from pre_tokenizers import PRE_TOKENIZERS
+
+    letters = {}
+    for byte in range(256):
+        letters[chr(byte) if byte in PRINTABLE else chr(256 + sum(1 for other in letters.values() if other not in PRINTABLE))] = byte
+    lines = read_corpus(corpus_path)
+    digests = {}
+    for name in PRE_TOKENIZERS:
+        split = byte_level_split(name)
+        digests[name] = ""
+        for start in range(0, len(lines), 10):
+            value = 0x811C9DC5
+            for line in lines[start : start + 10]:
+                pieces = [bytes(letters[letter] for letter in piece) for piece, _ in split.pre_tokenize_str(line)]
+                for byte in b"".join(piece + b"\xfe" for piece in pieces) + b"\xff":
+                    value = ((value ^ byte) * 0x01000193) % 2**32
+            digests[name] += f"{value:08x}"
+    Path(out).write_text(json.dumps(digests, indent=0) + "\n")
+
+
+PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 
 
 # The small vocabularies are compared on every so many lines.
@@ -464,7 +487,7 @@ def write_ids(lines, tokenizer, out):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = {"classes": classes, "corpus": corpus, "small": small, "ids": ids}
+    commands = {"classes": classes, "corpus": corpus, "pre": pre, "small": small, "ids": ids}
     parser.add_argument("command", choices=commands)
     parser.add_argument("arguments", nargs="+")
     arguments = parser.parse_args()

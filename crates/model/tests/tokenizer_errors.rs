@@ -25,14 +25,16 @@ fn with(pointer: &str, value: Value) -> Value {
 
 #[test]
 fn unknown_parts_are_named() {
-    let split = json!({"type": "Split", "pattern": {"Regex": "[a-z]+"}, "behavior": "Isolated", "invert": false});
-    let contiguous =
-        json!({"type": "Split", "pattern": {"Regex": "\\p{L}+"}, "behavior": "Contiguous", "invert": false});
+    let split = |pattern: Value, behavior: &str| json!({"type": "Split", "pattern": pattern, "behavior": behavior, "invert": false});
     let cases = [
         (with("/normalizer", json!({"type": "Lowercase"})), "normalizer: {\"type\":\"Lowercase\"} is not supported"),
         (with("/normalizer", json!({"type": "Prepend", "prepend": "▁"})), "Replace of a space by ▁ beside Prepend"),
-        (with("/pre_tokenizer", split), "[a-z]+"),
-        (with("/pre_tokenizer", contiguous), "Contiguous"),
+        (
+            with("/pre_tokenizer", split(json!({"Regex": "[a-z"}), "Isolated")),
+            "expected a regular expression, found \"[a-z\"",
+        ),
+        (with("/pre_tokenizer", split(json!({"Regex": "a"}), "Mirrored")), "Mirrored"),
+        (with("/pre_tokenizer", split(json!({"String": "a"}), "Isolated")), "a Split by a Regex"),
         (with("/pre_tokenizer", json!({"type": "Whitespace"})), "{\"type\":\"Whitespace\"} is not supported"),
         (with("/decoder", json!({"type": "WordPiece"})), "decoder: {\"type\":\"WordPiece\"} is not supported"),
         (with("/post_processor", json!({"type": "BertProcessing"})), "post_processor: {\"type\":\"BertProcessing\"}"),

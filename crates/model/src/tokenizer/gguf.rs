@@ -137,7 +137,7 @@ fn byte_pairs(source: &GgufVocabulary) -> Result<Tokenizer, TokenizerError> {
     let normalizer = Normalizer { nfc: row.nfc, ..Normalizer::default() };
     let defaults =
         Defaults { bos: None, eos: None, unknown: None, add_bos: row.add_bos, add_eos: false, space_prefix: false };
-    Ok(assemble(source, vocabulary, model, Segmentation::Scan(row), normalizer, &defaults))
+    Ok(assemble(source, vocabulary, model, Segmentation::of_row(row)?, normalizer, &defaults))
 }
 
 /// SentencePiece: BPE by scores, or unigram.

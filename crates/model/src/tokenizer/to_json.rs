@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::GgufVocabulary;
 use super::error::TokenizerError;
-use super::pretokenize::{self, PreTokenizer, Step};
+use super::pretokenize::{self, PreTokenizer};
+use super::steps::Step;
 
 const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
@@ -175,10 +176,12 @@ fn byte_level(source: &GgufVocabulary, row: &PreTokenizer, listed: &Listed) -> P
     let mut parts: Vec<Value> = steps
         .iter()
         .map(|step| match step {
-            Step::Pattern(pattern) => {
-                json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false })
+            Step::Split(pattern, behavior, invert) => {
+                let pattern = json!({ "Regex": pattern });
+                json!({ "type": "Split", "pattern": pattern, "behavior": behavior.name(), "invert": invert })
             }
-            Step::Digits => json!({ "type": "Digits", "individual_digits": true }),
+            Step::Digits(individual) => json!({ "type": "Digits", "individual_digits": individual }),
+            Step::Punctuation(behavior) => json!({ "type": "Punctuation", "behavior": behavior.name() }),
             Step::ByteLevel => own(true),
         })
         .collect();

@@ -9,7 +9,7 @@ use super::file::{AddedPart, TokenizerFile, Vocab};
 use super::{check_model, parts};
 use crate::tokenizer::byte_level;
 use crate::tokenizer::error::TokenizerError;
-use crate::tokenizer::pretokenize::{PRE_TOKENIZERS, PreTokenizer, Segmentation};
+use crate::tokenizer::pretokenize::{PRE_TOKENIZERS, PreTokenizer};
 use crate::tokenizer::{PrefixSpace, normalize::Normalizer};
 
 const NORMAL: i32 = 1;
@@ -80,8 +80,8 @@ fn named_row(
         part,
         expected: "a pre-tokenizer that a GGUF file can name".to_owned(),
     };
-    let Segmentation::Scan(row) = &pre.segmentation else {
-        return Err(unsupported("a byte-level tokenizer without a split".to_owned()));
+    let Some(row) = pre.segmentation.row() else {
+        return Err(unsupported("a byte-level tokenizer with a split of its own, or none".to_owned()));
     };
     let plain_text = Normalizer { nfc: normalizer.nfc, ..Normalizer::default() };
     if pre.prefix_space != PrefixSpace::Never || *normalizer != plain_text {
