@@ -119,4 +119,7 @@ PRE_TOKENIZERS = {
         "\\p{N}+",
         "[0-9][0-9][0-9]",
     ],
+    "whitespace": [
+        ("spaces_removed",),
+    ],
 }

@@ -210,6 +210,7 @@ def byte_level_split(name):
 
     named = {
         "byte_level": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        "spaces_removed": lambda: pre_tokenizers.WhitespaceSplit(),
         "single_digits": lambda: pre_tokenizers.Digits(individual_digits=True),
     }
     steps = [

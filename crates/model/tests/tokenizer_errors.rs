@@ -81,7 +81,7 @@ fn every_prefix_of_a_file_is_an_error() {
 fn gguf_metadata_that_cannot_be() {
     let base = GgufVocabulary { model: "gpt2", pre: Some("gpt-2"), tokens: vec![b"a", b"b"], ..Default::default() };
     let cases = [
-        (GgufVocabulary { model: "bert", ..base.clone() }, "tokenizer.ggml.model: bert is not supported"),
+        (GgufVocabulary { model: "rwkv", ..base.clone() }, "tokenizer.ggml.model: rwkv is not supported"),
         (GgufVocabulary { pre: Some("mystery"), ..base.clone() }, "tokenizer.ggml.pre: mystery is not supported"),
         (GgufVocabulary { token_type: vec![1], ..base.clone() }, "tokenizer.ggml.token_type: expected 2 values"),
         (GgufVocabulary { model: "llama", ..base.clone() }, "tokenizer.ggml.scores: expected 2 values"),
@@ -99,7 +99,7 @@ fn gguf_metadata_that_cannot_be() {
 /// Ids of roles outside the vocabulary, tokens that are not UTF-8, and merges of what is not there do no harm.
 #[test]
 fn gguf_metadata_of_little_sense() {
-    for model in ["gpt2", "llama", "t5"] {
+    for model in ["gpt2", "gemma4", "whitespace", "llama", "t5", "bert"] {
         let tokens: Vec<&[u8]> =
             vec![b"\xFF\xFE", b"", b"a", b"<0x41>", b"<0xZZ>", b"\xE2\x96\x81", b"a", b"<|im_end|>"];
         let source = GgufVocabulary {

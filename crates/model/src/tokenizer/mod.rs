@@ -2,10 +2,11 @@
 //!
 //! A [`Tokenizer`] comes from a GGUF file's metadata or from a `tokenizer.json`. Encoding runs in stages: added tokens are
 //! found in the text, the stretches between them are normalized, cut into pieces, and each piece is tokenized by
-//! byte-pair encoding or by unigram scores. The ids equal those of the Hugging Face `tokenizers` library, with one
+//! byte-pair encoding, by unigram scores, or into the longest tokens. The ids equal those of the Hugging Face `tokenizers` library, with one
 //! exception: text never becomes a control token unless the caller says that the text may hold structure.
 
 mod added;
+mod bert;
 mod bpe;
 mod byte_level;
 mod error;
@@ -32,6 +33,7 @@ mod vocabulary;
 use std::borrow::Cow;
 
 use added::{Matcher, Part};
+use bert::WordPiece;
 use bpe::Bpe;
 pub use error::TokenizerError;
 pub use gguf::GgufVocabulary;
@@ -84,6 +86,7 @@ pub struct Tokenizer {
 enum Model {
     Bpe(Bpe),
     Unigram(Unigram),
+    WordPiece(WordPiece),
 }
 
 /// Where a space goes before text that does not begin with one, after normalization.
@@ -146,6 +149,7 @@ impl Tokenizer {
             if prefixed && !text.starts_with(' ') { Cow::Owned(format!(" {text}")) } else { Cow::Borrowed(text) };
         self.segmentation.split(&text, &mut |piece| match &self.model {
             Model::Bpe(bpe) => bpe.encode(&self.vocabulary, piece, &mut scratch.merging, out),
+            Model::WordPiece(word_piece) => word_piece.encode(&self.vocabulary, piece, out),
             Model::Unigram(unigram) => unigram.encode(piece, &mut scratch.lattice, out),
         });
     }

@@ -51,10 +51,15 @@ impl<'a> GgufVocabulary<'a> {
             eos_token_id: id("tokenizer.ggml.eos_token_id")?,
             eot_token_id: id("tokenizer.ggml.eot_token_id")?,
             unknown_token_id: id("tokenizer.ggml.unknown_token_id")?,
+            cls_token_id: id("tokenizer.ggml.cls_token_id")?,
+            sep_token_id: id("tokenizer.ggml.seperator_token_id")?, // The format's spelling.
             add_bos_token: metadata.get("tokenizer.ggml.add_bos_token")?,
             add_eos_token: metadata.get("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: metadata.get("tokenizer.ggml.add_space_prefix")?,
             remove_extra_whitespaces: metadata.get("tokenizer.ggml.remove_extra_whitespaces")?,
+            lowercase: metadata.get("tokenizer.ggml.normalizer.lowercase")?,
+            nfc: metadata.get("tokenizer.ggml.normalizer.nfc")?,
+            strip_accents: metadata.get("tokenizer.ggml.normalizer.strip_accents")?,
             has_charsmap: metadata
                 .get::<formats::gguf::Array>("tokenizer.ggml.precompiled_charsmap")?
                 .is_some_and(|map| !map.is_empty()),

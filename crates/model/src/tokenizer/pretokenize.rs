@@ -1,6 +1,9 @@
 //! How text is cut into the pieces that are tokenized one by one.
 
+use super::bert::Words;
+use super::byte_level;
 use super::error::TokenizerError;
+use super::normalize::unmark_spaces;
 use super::scan::Emit;
 use super::steps::{Behavior, Step, Steps};
 use super::vocabulary::Vocabulary;
@@ -19,12 +22,37 @@ pub(super) struct PreTokenizer {
     pub scan: Option<fn(&str, Emit)>,
     /// Name of the cuts: rows that cut alike have the same.
     pub cuts: &'static str,
+    /// How files write the text of tokens.
+    pub letters: Letters,
     /// GGUF files do not say whether a piece that is a token skips the merges; it follows from the name.
     pub ignore_merges: bool,
-    /// Nor whether text is canonically composed first.
+    /// Nor, as a rule, whether text is canonically composed first.
     pub nfc: bool,
     /// Whether text begins with a BOS token where a GGUF file does not say.
     pub add_bos: bool,
+}
+
+/// How the text of a token is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Letters {
+    /// Each byte as a printable character.
+    Bytes,
+    /// As text with `▁` for a space, and single bytes as `<0x00>` to `<0xFF>`. Such text is cut only where no token is cut.
+    Marked,
+    /// As text, and single bytes as above.
+    Plain,
+}
+
+impl Letters {
+    /// Appends the bytes that `written` stands for. Returns whether it stands for any; if not, `out` is left as it was.
+    pub fn decode(self, written: &[u8], out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Bytes => return byte_level::decode(written, out),
+            Self::Marked => unmark_spaces(written, out),
+            Self::Plain => out.extend_from_slice(written),
+        }
+        true
+    }
 }
 
 /// The row that a GGUF file names.
@@ -49,6 +77,8 @@ pub(super) enum Segmentation {
     Scan(fn(&str, Emit), &'static PreTokenizer),
     /// By steps, and the row that has them.
     Steps(Steps, Option<&'static PreTokenizer>),
+    /// Into words as BERT has them, which are no part of the text any more.
+    Bert(Box<Words>),
     /// Not at all.
     Whole,
     /// Before each space.
@@ -104,6 +134,7 @@ impl Segmentation {
         match self {
             Self::Scan(scan, _) => scan(text, emit),
             Self::Steps(steps, _) => steps.split(text, emit),
+            Self::Bert(words) => words.split(text, emit),
             Self::Whole if text.is_empty() => {}
             Self::Whole => emit(text),
             Self::BeforeSpaces => split_before(text, emit, |_, byte| byte == b' '),

@@ -47,6 +47,22 @@ pub fn smollm2() -> PathBuf {
     })
 }
 
+/// The folder `models` of llama.cpp's source, from the PyPI package that carries it: vocabularies with texts and their ids,
+/// and chat templates.
+pub fn llama_cpp_models() -> PathBuf {
+    const VERSION: &str = "0.3.36";
+    fetched(&format!("llama_cpp_python-{VERSION}-models"), |folder| {
+        let package = format!("llama-cpp-python=={VERSION}");
+        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=llama-cpp-python", &package];
+        run(Command::new("python3").args(pip).current_dir(folder));
+        let models = format!("llama_cpp_python-{VERSION}/vendor/llama.cpp/models");
+        run(Command::new("tar")
+            .args(["xzf", &format!("llama_cpp_python-{VERSION}.tar.gz"), &models])
+            .current_dir(folder));
+        folder.join(models)
+    })
+}
+
 /// The file or folder `name` of the cache; if it is not there yet, `fetch` makes it in an empty folder and returns its
 /// path.
 ///
