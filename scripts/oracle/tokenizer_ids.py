@@ -8,7 +8,8 @@
     tokenizer_ids.py small CORPUS.jsonl OUT_DIR        small vocabularies of each kind, trained on the corpus, with ids
     tokenizer_ids.py ids CORPUS.jsonl VOCABULARY OUT   what the library makes of each line
 
-VOCABULARY is a tokenizer.json, or a .gguf with a byte-level vocabulary of a known pre-tokenizer.
+VOCABULARY is a tokenizer.json, a tekken.json (with `pip install mistral-common`), or a .gguf with a byte-level vocabulary of
+a known pre-tokenizer.
 """
 
 import argparse
@@ -226,9 +227,7 @@ def pre(corpus_path, out):
     """By name of the cuts, the 32-bit FNV-1a of the pieces of each ten lines; 0xFE ends a piece, 0xFF a line."""
     from pre_tokenizers import PRE_TOKENIZERS
 
-    letters = {}
-    for byte in range(256):
-        letters[chr(byte) if byte in PRINTABLE else chr(256 + sum(1 for other in letters.values() if other not in PRINTABLE))] = byte
+    letters = {letter: byte for byte, letter in enumerate(letters_of_bytes())}
     lines = read_corpus(corpus_path)
     digests = {}
     for name in PRE_TOKENIZERS:
@@ -442,10 +441,59 @@ def from_gguf_metadata(metadata):
     return LibraryTokenizer(tokenizer)
 
 
+class TekkenTokenizer(LibraryTokenizer):
+    """A tekken.json, in the `tokenizers` library; plain text also in Mistral's own."""
+
+    def __init__(self, path):
+        import base64
+
+        from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+        from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+        self.mistral = Tekkenizer.from_file(path)
+        special = [token["token_str"] for token in self.mistral._all_special_tokens]
+        file = json.loads(Path(path).read_text())
+        count = file["config"]["default_vocab_size"] - len(special)
+        tokens = [base64.b64decode(token["token_bytes"]) for token in file["vocab"][:count]]
+        ranks = {token: rank for rank, token in enumerate(tokens)}
+        letters = letters_of_bytes()
+        written = ["".join(letters[byte] for byte in token) for token in tokens]
+        merges = []
+        for token in tokens:
+            halves = [(token[:at], token[at:]) for at in range(1, len(token))]
+            pairs = sorted((ranks[left], ranks[right]) for left, right in halves if left in ranks and right in ranks)
+            merges += [(written[left], written[right]) for left, right in pairs]
+        vocab = {token: id for id, token in enumerate(special + written)}
+        tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=True))
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(file["config"]["pattern"]), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        )
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocab["<s>"])])
+        super().__init__(tokenizer)
+
+    def encode(self, text, special):
+        ids = super().encode(text, special)
+        assert special or ids == self.mistral.encode(text, bos=True, eos=False)
+        return ids
+
+
+def letters_of_bytes():
+    """The byte alphabet of GPT-2, by byte."""
+    letters, others = [], 0
+    for byte in range(256):
+        letters.append(chr(byte) if byte in PRINTABLE else chr(256 + others))
+        others += byte not in PRINTABLE
+    return letters
+
+
 def open_vocabulary(path):
     from tokenizers import Tokenizer
 
     path = Path(path)
+    if path.name.startswith("tekken"):
+        return TekkenTokenizer(path)
     if path.suffix == ".gguf":
         import gguf
 

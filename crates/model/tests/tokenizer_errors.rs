@@ -69,6 +69,27 @@ fn contradictions_say_where() {
 }
 
 #[test]
+fn tekken_that_cannot_be() {
+    let file = |config: Value, vocab: Value| json!({"config": config, "vocab": vocab}).to_string();
+    let config = |total: u64, special: u64| json!({"pattern": ".", "default_vocab_size": total, "default_num_special_tokens": special});
+    let a = json!([{"rank": 0, "token_bytes": "YQ=="}]);
+    let cases = [
+        (file(config(21, 20), json!([])), "token of each rank below 1, found none of rank 0"),
+        (file(config(21, 20), json!([{"rank": 0, "token_bytes": "?"}])), "token of rank 0: expected base64, found ?"),
+        (file(config(21, 22), a.clone()), "default_vocab_size"),
+        (file(config(1 << 40, 20), a.clone()), "default_vocab_size"),
+        (file(config(3, 2), a.clone()), "special_tokens: expected ranks below 2, found 2"),
+        ("{}".to_owned(), "tekken.json: missing field"),
+    ];
+    for (file, expected) in cases {
+        let error = Tokenizer::from_tekken_json(file.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+    let tokenizer = Tokenizer::from_tekken_json(file(config(21, 20), a).as_bytes()).unwrap();
+    assert_eq!(tokenizer.encode("aab", EncodeOptions::TEXT), [1, 20, 20, 0]);
+}
+
+#[test]
 fn every_prefix_of_a_file_is_an_error() {
     let text = small("bpe_llama2").to_string();
     for end in (0..text.len()).step_by(97).filter(|&end| text.is_char_boundary(end)) {

