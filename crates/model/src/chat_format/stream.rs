@@ -293,7 +293,8 @@ impl Call {
                             self.phase = Phase::Between(0);
                         }
                         None if held.len() > MAX_NAME + separator.len() => {
-                            return Progress::Broken { end: held.floor_char_boundary(MAX_NAME) };
+                            let boundary = (0..=MAX_NAME).rev().find(|&at| held.is_char_boundary(at));
+                            return Progress::Broken { end: boundary.unwrap_or(0) };
                         }
                         None => return Progress::More,
                     }

@@ -269,3 +269,59 @@ const DSML: Body = Body::Tags(Tags {
     key: ["<｜DSML｜parameter name=\"", "\""],
     value: [">", "</｜DSML｜parameter>"],
 });
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat_format::{ChatEvent, ChatFormat, ChatStream, ToolCall};
+
+    fn events(format: ChatFormat, text: &str) -> Vec<ChatEvent> {
+        let tools = json!([{"name": "f", "parameters": {}}]);
+        let mut stream = ChatStream::new(format, Some(&tools), false);
+        let mut events = stream.push(text);
+        events.extend(stream.finish());
+        events
+    }
+
+    #[test]
+    fn every_tool_format_reads_a_call() {
+        let mut names = HashSet::new();
+        for row in TOOL_FORMATS {
+            assert!(names.insert(row.name) && (!row.marks.is_empty() || !row.tokens.is_empty()), "{}", row.name);
+            let body = match &row.body {
+                Body::Json => r#"{"name": "f", "arguments": {"x": 5}}"#.to_owned(),
+                Body::JsonByName => r#"{"f": {"x": 5}}"#.to_owned(),
+                Body::NameAndJson { separator, name_end } => format!("f{name_end}{separator}{{\"x\": 5}}"),
+                Body::Tags(Tags { name, key, value }) => {
+                    ["", name[0], "f", name[1], key[0], "x", key[1], value[0], "5", value[1]].concat()
+                }
+                Body::Python => "[f(x=5)]".to_owned(),
+                Body::Braces => "call:f{x:5}".to_owned(),
+            };
+            let arguments = json!({"x": 5}).as_object().unwrap().clone();
+            let call = ChatEvent::ToolCall(ToolCall { name: "f".to_owned(), arguments });
+            let frame = |at: usize| row.frame.get(at).copied().unwrap_or_default();
+            let text = [frame(0), row.open, &body, row.close, frame(1)].concat();
+            let format = ChatFormat { reasoning: None, tools: Some(row) };
+            assert_eq!(events(format, &text), [call], "{}: {text}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_reasoning_format_reads_thoughts() {
+        let mut names = HashSet::new();
+        for row in REASONING_FORMATS {
+            assert!(names.insert(row.name) && !row.marks.is_empty(), "{}", row.name);
+            let answer = |at: usize| row.answer.get(at).copied().unwrap_or_default();
+            let text = [row.open, "\nIndeed.\n", row.close, answer(0), "\n\nYes.", answer(1)].concat();
+            let expected = [ChatEvent::Reasoning("Indeed.".to_owned()), ChatEvent::Content("Yes.".to_owned())];
+            let format = ChatFormat { reasoning: Some(row), tools: None };
+            assert_eq!(events(format, &text), expected, "{}: {text}", row.name);
+            assert!(format.prompt_opens_reasoning(&format!("Hi{}\n", row.open)));
+        }
+    }
+}

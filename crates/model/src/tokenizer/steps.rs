@@ -12,7 +12,7 @@ use super::unicode::{self, Class};
 /// Bytes that a pattern may have. The longest that is known has 900.
 const MAX_PATTERN: usize = 1 << 14;
 /// Steps back that one match may take. Known patterns take none on most text, and two for each character of a run at worst.
-const MAX_BACKTRACKS: usize = 1 << 22;
+const MAX_BACKTRACKS: usize = 1 << 20;
 
 /// One step of a `pre_tokenizer`, as far as it cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
