@@ -162,7 +162,7 @@ impl Pass<'_> {
                 add: add.then(|| b.y.ptr().wrapping_add(at).cast_const()),
                 weight: weight.as_ptr(),
                 out,
-                cols: b.hidden,
+                cols: model.dims.hidden.next_multiple_of(LANES),
                 len: model.dims.hidden,
                 eps: model.norm_eps,
             };
@@ -210,12 +210,12 @@ impl Pass<'_> {
         let products = [0, 1].map(|i| Product {
             linear: &weights.gate_up[i],
             out: b.gate_up.ptr().wrapping_add(i * b.ffn),
-            out_stride: 2 * b.ffn,
+            out_stride: b.gate_up_stride,
         });
         // The unit's output takes the gate's place.
         let finish = |panels: Range<usize>, rows: Range<usize>| {
             for r in rows {
-                let gate = b.gate_up.ptr().wrapping_add(r * 2 * b.ffn + panels.start * LANES);
+                let gate = b.gate_up.ptr().wrapping_add(r * b.gate_up_stride + panels.start * LANES);
                 let glu = SwiGlu { gate, up: gate.wrapping_add(b.ffn), out: gate, cols: panels.len() * LANES };
                 // SAFETY: the tier is available; these panels of the row have been multiplied, and are this call's alone.
                 unsafe {
@@ -230,7 +230,7 @@ impl Pass<'_> {
         let normed = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
-        let gated = Input { x: b.gate_up.ptr(), stride: 2 * b.ffn };
+        let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }
 

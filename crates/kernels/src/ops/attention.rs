@@ -134,8 +134,7 @@ impl<K: Stored> Kernel for Attention<'_, K> {
             }
             for start in (0..end).step_by(SEGMENT) {
                 let keys = (end - start).min(SEGMENT);
-                // Queries before the segment see none of its keys.
-                let first = start.saturating_sub(self.0.position) * self.0.group;
+                let first = self.seeing(start, &(0..rows)).start;
                 self.scores::<S>(start, keys, first..rows, queries, scores);
                 for row in first..rows {
                     let valid = (self.0.position + row / self.0.group + 1 - start).min(keys);
@@ -165,6 +164,13 @@ impl<K: Stored> Kernel for Attention<'_, K> {
 }
 
 impl<K: Stored> Attention<'_, K> {
+    /// Those of `rows` that see position `key`, or keys behind it.
+    #[inline(always)]
+    fn seeing(&self, key: usize, rows: &Range<usize>) -> Range<usize> {
+        let first = key.saturating_sub(self.0.position) * self.0.group;
+        rows.start.max(first)..rows.end
+    }
+
     /// `scores[row, key] = q[row] · k[key]` for the segment's keys, rounded up to whole groups of 16.
     #[inline(always)]
     unsafe fn scores<S: Simd>(&mut self, start: usize, keys: usize, rows: Range<usize>, q: *const f32, out: *mut f32) {
@@ -180,7 +186,7 @@ impl<K: Stored> Attention<'_, K> {
                     cols: dim,
                     x: q,
                     x_stride: dim,
-                    tokens: rows.clone(),
+                    tokens: self.seeing(start + slot, &rows),
                     out: out.add(slot),
                     out_stride: SEGMENT,
                     accumulate: false,
@@ -205,7 +211,7 @@ impl<K: Stored> Attention<'_, K> {
                     cols: keys,
                     x: p.add(slot),
                     x_stride: SEGMENT,
-                    tokens: rows.clone(),
+                    tokens: self.seeing(start + slot, &rows),
                     out,
                     out_stride: dim,
                     accumulate: slot > 0,

@@ -13,7 +13,7 @@ use crate::quant::panel::BLOCK;
 use crate::quant::{F16, F32};
 
 /// Queries of an attention item, over all heads of a group.
-const QUERIES_AT_ONCE: usize = 32;
+const QUERIES_AT_ONCE: usize = 64;
 
 impl Pass<'_> {
     /// Attention of all rows: an item per span, KV head and tile of queries. Quantizes the result if `int8`, unless heads
