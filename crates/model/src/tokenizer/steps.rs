@@ -260,6 +260,8 @@ fn join(parts: &mut Vec<Part>, mut joins: impl FnMut(bool, bool) -> bool) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pieces(steps: &[Step], text: &str) -> Vec<String> {
@@ -330,4 +332,22 @@ mod tests {
         assert!(Steps::new(&[isolate(&"a".repeat(MAX_PATTERN + 1))]).is_err());
         assert!(Steps::new(&[isolate("((a{1000}){1000}){1000}")]).is_err());
     }
+
+    proptest! {
+        /// No pattern does harm, and what isolates leaves all of the text.
+        #[test]
+        fn any_pattern_leaves_the_text(
+            parts in proptest::collection::vec(proptest::sample::select(PARTS.to_vec()), 0..10), text in "[a-c1 \n-é]{0,20}",
+        ) {
+            let Ok(steps) = Steps::new(&[isolate(&parts.concat())]) else { return Ok(()) };
+            let mut all = String::new();
+            steps.split(&text, &mut |piece| all.push_str(piece));
+            prop_assert_eq!(all, text);
+        }
+    }
+
+    const PARTS: [&str; 32] = [
+        "a", "b", "é", "1", "-", ".", "*", "+", "?", "|", "(", ")", "(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:",
+        "[", "]", "[^", "&&", "{2,}", "{1,3}", "\\p{L}", "\\p{N}", "\\s", "\\w", "\\b", "\\1", "$",
+    ];
 }
