@@ -9,7 +9,7 @@
     tokenizer_ids.py ids CORPUS.jsonl VOCABULARY OUT   what the library makes of each line
 
 VOCABULARY is a tokenizer.json, a tekken.json (with `pip install mistral-common`), or a .gguf with a byte-level vocabulary of
-a known pre-tokenizer.
+a known pre-tokenizer, with BERT's, or with SentencePiece's unigrams.
 """
 
 import argparse
@@ -413,16 +413,77 @@ class SentencePieceTokenizer:
 
         self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
         self.is_bpe = is_bpe
+        self.longest = None
+        self.frame = (is_bpe, not is_bpe)
 
     def encode(self, text, special):
         # At the ends of a text a written mark goes with the spaces, which we do not follow. Among equal cuts of one
         # character's repetition, the rounding of float32 sums decides.
         if special or (not self.is_bpe and ("\u2581" in text or (len(text) > 400 and len(set(text)) == 1))):
             return None
-        return self.processor.encode(text, add_bos=self.is_bpe, add_eos=not self.is_bpe)
+        # In large vocabularies the rounding of float32 sums decides in long words, too.
+        if self.longest is not None and max(map(len, text.split(" "))) > self.longest:
+            return None
+        return self.processor.encode(text, add_bos=self.frame[0], add_eos=self.frame[1])
 
     def decode(self, ids):
         return None if any(map(self.processor.is_unknown, ids)) else self.processor.decode(ids)
+
+
+class BertTokenizer(LibraryTokenizer):
+    """BERT's words from the keys of a GGUF file, in the `tokenizers` library."""
+
+    def __init__(self, tokens, types):
+        from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+        # Files write the begin of a word where the library writes that it goes on.
+        special = [token for token, kind in zip(tokens, types) if kind == 3]
+        plain = lambda token: token if token in special else token[1:] if token.startswith("\u2581") else "##" + token
+        vocab = {plain(token): id for id, token in enumerate(tokens)}
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        frame = [("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
+        tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+        super().__init__(tokenizer)
+
+    def encode(self, text, special):
+        import unicodedata
+        from tokenizers import normalizers, pre_tokenizers
+
+        # The library's tables of marks and punctuation for this tokenizer are those of an older Unicode.
+        for letter in set(text):
+            kind = unicodedata.category(letter)
+            if kind == "Mn" and normalizers.StripAccents().normalize_str(letter):
+                return None
+            if kind[0] == "P" and len(pre_tokenizers.BertPreTokenizer().pre_tokenize_str(f"a{letter}a")) == 1:
+                return None
+        return super().encode(text, special)
+
+    def decode(self, ids):
+        return None
+
+
+def from_gguf_unigram(fields):
+    """The vocabulary of a GGUF file as a SentencePiece model."""
+    from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    value = lambda key: fields[f"tokenizer.ggml.{key}"].contents()
+    for piece, score, kind in zip(value("tokens"), value("scores"), value("token_type")):
+        model.pieces.add(piece=piece, score=score, type=kind)
+    model.trainer_spec.model_type = 1
+    model.normalizer_spec.precompiled_charsmap = bytes(byte % 256 for byte in value("precompiled_charsmap"))
+    model.normalizer_spec.add_dummy_prefix = value("add_space_prefix")
+    model.normalizer_spec.remove_extra_whitespaces = value("remove_extra_whitespaces")
+    model.trainer_spec.unk_id, model.trainer_spec.bos_id = value("unknown_token_id"), value("bos_token_id")
+    model.trainer_spec.eos_id = value("eos_token_id")
+    processor = SentencePieceProcessor(model_proto=model.SerializeToString())
+    tokenizer = SentencePieceTokenizer.__new__(SentencePieceTokenizer)
+    tokenizer.processor, tokenizer.is_bpe, tokenizer.frame = processor, False, (value("add_bos_token"), value("add_eos_token"))
+    tokenizer.longest = 5000
+    return tokenizer
 
 
 def from_gguf_metadata(metadata):
@@ -498,6 +559,11 @@ def open_vocabulary(path):
         import gguf
 
         fields = gguf.GGUFReader(path).fields
+        model = fields["tokenizer.ggml.model"].contents()
+        if model == "bert":
+            return BertTokenizer(*(fields[f"tokenizer.ggml.{key}"].contents() for key in ["tokens", "token_type"]))
+        if model == "t5":
+            return from_gguf_unigram(fields)
         keys = ["pre", "tokens", "token_type", "merges"]
         return from_gguf_metadata({key: fields[f"tokenizer.ggml.{key}"].contents() for key in keys})
     if path.name.endswith(".gguf.json"):

@@ -179,6 +179,20 @@ fn tekken() {
     check(&tokenizer, &support::data("tokenizer/tekken.ids"), 1);
 }
 
+/// XLM-RoBERTa's vocabulary of unigrams, whose table replaces characters.
+#[test]
+fn nomic_bert_moe() {
+    let tokenizer = Tokenizer::open(&support::llama_cpp_models().join("ggml-vocab-nomic-bert-moe.gguf")).unwrap();
+    check(&tokenizer, &support::data("tokenizer/nomic_bert_moe.ids"), 1);
+}
+
+/// BERT's words.
+#[test]
+fn bert_bge() {
+    let tokenizer = Tokenizer::open(&support::llama_cpp_models().join("ggml-vocab-bert-bge.gguf")).unwrap();
+    check(&tokenizer, &support::data("tokenizer/bert_bge.ids"), 1);
+}
+
 /// A folder opens with what its `tokenizer_config.json` names.
 #[test]
 fn folders_open() {

@@ -107,7 +107,12 @@ fn gguf_metadata_that_cannot_be() {
         (GgufVocabulary { token_type: vec![1], ..base.clone() }, "tokenizer.ggml.token_type: expected 2 values"),
         (GgufVocabulary { model: "llama", ..base.clone() }, "tokenizer.ggml.scores: expected 2 values"),
         (
-            GgufVocabulary { model: "t5", scores: vec![0.0; 2], has_charsmap: true, ..base.clone() },
+            GgufVocabulary {
+                model: "t5",
+                scores: vec![0.0; 2],
+                precompiled_charsmap: vec![9, 0, 0, 0],
+                ..base.clone()
+            },
             "tokenizer.ggml.precompiled_charsmap",
         ),
     ];

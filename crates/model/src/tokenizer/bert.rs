@@ -4,6 +4,7 @@
 use fancy_regex::Regex;
 use unicode_normalization::UnicodeNormalization;
 
+use super::normalize::lowercase;
 use super::scan::Emit;
 use super::unicode::{self, Class};
 use super::vocabulary::Vocabulary;
@@ -37,7 +38,7 @@ impl Words {
             text = self.accents.replace_all(&decomposed, "").into_owned().into();
         }
         if self.lowercase {
-            text = text.to_lowercase().into();
+            text = lowercase(&text).into();
         }
         let mut word = String::from(" ");
         let mut end = |word: &mut String| {

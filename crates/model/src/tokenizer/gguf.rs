@@ -3,6 +3,7 @@
 use super::added::{AddedToken, Matcher};
 use super::bert::{WordPiece, Words};
 use super::bpe::{Bpe, Rule, Seeds, ranks_of_scores};
+use super::charsmap::Charsmap;
 use super::error::TokenizerError;
 use super::fallback::Fallback;
 use super::normalize::{Normalizer, unmark_spaces};
@@ -46,8 +47,8 @@ pub struct GgufVocabulary<'a> {
     pub nfc: Option<bool>,
     /// `normalizer.strip_accents`
     pub strip_accents: Option<bool>,
-    /// Whether `precompiled_charsmap` is there and not empty.
-    pub has_charsmap: bool,
+    /// SentencePiece's table of replaced characters; empty where there is none.
+    pub precompiled_charsmap: Vec<u8>,
 }
 
 /// What follows from the model where the file does not say.
@@ -208,13 +209,6 @@ fn word_pieces(source: &GgufVocabulary) -> Result<Tokenizer, TokenizerError> {
 
 /// SentencePiece: BPE by scores, or unigram.
 fn sentencepiece(source: &GgufVocabulary, is_unigram: bool) -> Result<Tokenizer, TokenizerError> {
-    if source.has_charsmap {
-        return Err(TokenizerError::Unsupported {
-            place: "tokenizer.ggml.precompiled_charsmap",
-            part: "a table of replaced characters".to_owned(),
-            expected: "none".to_owned(),
-        });
-    }
     let mut vocabulary = empty_vocabulary(source);
     let mut byte_tokens = Box::new([NO_ID; 256]);
     let mut buffer = Vec::new();
@@ -260,7 +254,11 @@ fn sentencepiece(source: &GgufVocabulary, is_unigram: bool) -> Result<Tokenizer,
         prepend_space: source.add_space_prefix.unwrap_or(defaults.space_prefix),
         ..Normalizer::default()
     };
-    Ok(assemble(source, vocabulary, model, segmentation, normalizer, &defaults))
+    let mut tokenizer = assemble(source, vocabulary, model, segmentation, normalizer, &defaults);
+    if !source.precompiled_charsmap.is_empty() {
+        tokenizer.charsmap = Some(Charsmap::new(&source.precompiled_charsmap)?);
+    }
+    Ok(tokenizer)
 }
 
 fn empty_vocabulary(source: &GgufVocabulary) -> Vocabulary {
@@ -302,6 +300,7 @@ fn assemble(
         frame_of(source.add_eos_token.unwrap_or(defaults.add_eos), special.eos),
     );
     Tokenizer {
+        charsmap: None,
         vocabulary,
         added,
         added_normalized: Matcher::new(Vec::new()),

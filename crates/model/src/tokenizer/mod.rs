@@ -9,6 +9,7 @@ mod added;
 mod bert;
 mod bpe;
 mod byte_level;
+mod charsmap;
 mod error;
 mod fallback;
 mod gguf;
@@ -36,6 +37,7 @@ use std::borrow::Cow;
 use added::{Matcher, Part};
 use bert::WordPiece;
 use bpe::Bpe;
+use charsmap::Charsmap;
 pub use error::TokenizerError;
 pub use gguf::GgufVocabulary;
 pub use json::to_gguf::write_gguf;
@@ -74,6 +76,8 @@ pub struct Tokenizer {
     added: Matcher,
     /// Tokens found in normalized text.
     added_normalized: Matcher,
+    /// Characters that are replaced before all else.
+    charsmap: Option<Charsmap>,
     normalizer: Normalizer,
     prefix_space: PrefixSpace,
     segmentation: Segmentation,
@@ -134,7 +138,8 @@ impl Tokenizer {
     }
 
     fn encode_text(&self, text: &str, first: bool, options: EncodeOptions, scratch: &mut Scratch, out: &mut Vec<u32>) {
-        let text = self.normalizer.apply(text);
+        let text = self.charsmap.as_ref().map_or(Cow::Borrowed(text), |map| Cow::Owned(map.apply(text)));
+        let text = self.normalizer.apply(&text);
         self.added_normalized.split(&text, options.parse_special, |part| match part {
             Part::Token(id) => out.push(id),
             Part::Text(text, start) => self.encode_plain(text, first && start == 0, scratch, out),

@@ -39,13 +39,18 @@ impl Normalizer {
             text = Cow::Owned(text.replace(SPACE_MARK, " "));
         }
         if self.lowercase {
-            text = Cow::Owned(text.to_lowercase());
+            text = Cow::Owned(lowercase(&text));
         }
         if self.prepend_space && !text.is_empty() {
             text.to_mut().insert(0, ' ');
         }
         text
     }
+}
+
+/// Each character in lower case by itself: a sigma that ends a word is as any other.
+pub(super) fn lowercase(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// Appends `written` to `out`, with a space for each `▁`.

@@ -61,9 +61,9 @@ impl<'a> GgufVocabulary<'a> {
             lowercase: metadata.get("tokenizer.ggml.normalizer.lowercase")?,
             nfc: metadata.get("tokenizer.ggml.normalizer.nfc")?,
             strip_accents: metadata.get("tokenizer.ggml.normalizer.strip_accents")?,
-            has_charsmap: metadata
-                .get::<formats::gguf::Array>("tokenizer.ggml.precompiled_charsmap")?
-                .is_some_and(|map| !map.is_empty()),
+            precompiled_charsmap: metadata
+                .get::<Vec<i64>>("tokenizer.ggml.precompiled_charsmap")?
+                .map_or_else(Vec::new, |bytes| bytes.into_iter().map(|byte| byte as u8).collect()), // Signed or not.
         })
     }
 }

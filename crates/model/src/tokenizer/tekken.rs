@@ -173,6 +173,7 @@ impl Tokenizer {
         let (bos, eos) = (tekken.special_id(BOS), tekken.special_id(EOS));
         let special = SpecialTokens::new(&mut vocabulary, bos, eos, None, names);
         Ok(Self {
+            charsmap: None,
             vocabulary,
             added,
             added_normalized: Matcher::new(Vec::new()),
