@@ -1,5 +1,8 @@
 //! The pre-tokenizers that files name or spell out, one row each. A name of llama.cpp stands for the pattern of the
 //! tokenizer that it was made for, which llama.cpp's own often approximates.
+//!
+//! Patterns that no tokenizer file at hand spells out are those of llama.cpp's source (MIT License, Copyright (c) 2023-2026
+//! The ggml authors).
 
 use super::pretokenize::{Letters, PreTokenizer};
 use super::scan;
