@@ -9,20 +9,23 @@ use kernels::DType;
 use kernels::buffer::Buffer;
 use kernels::ops::matmul::{FloatMatMul, IntMatMul};
 use kernels::ops::quantize::QuantizedRows;
-use kernels::quant::panel::MatMulFn;
+use kernels::quant::panel::{IN_BF16, MatMulFn};
 use kernels::roof;
 use kernels::simd::Tier;
 
 const TOKENS: usize = 256;
+/// Values between two rows of the output, so that a column of it spreads over the sets of a cache.
+const PAD: usize = 16;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sizes: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let [rows, cols] = sizes.try_into().unwrap_or([3072, 1024]);
-    let pad: usize = std::env::var("PAD").map_or(0, |p| p.parse().unwrap_or(0));
     let tier = Tier::detect()?;
     let roofs = roof::measure(tier, &[1])?[0];
     println!("{} {roofs:?}", tier.name());
-    for dtype in DType::all() {
+    let plain = DType::all().map(|dtype| (dtype.name.to_owned(), dtype, dtype.run.matmul));
+    let in_bf16 = DType::from_name("BF16").filter(|_| tier.has_bf16()).map(|t| ("in BF16".to_owned(), t, IN_BF16));
+    for (name, dtype, matmul) in plain.chain(in_bf16) {
         let layout = &dtype.run;
         let panel_bytes = (layout.panel_bytes)(cols);
         // Enough copies of the weight that decoding reads memory, not a cache.
@@ -53,14 +56,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             unsafe { tier.run(quantized.quantize_row(t, x.ptr().add(t * cols))) }
         }
         let quantize = begin.elapsed().as_secs_f64();
-        let out: Buffer<f32> = Buffer::zeroed(TOKENS * (panels * 16 + pad)).ok_or("memory")?;
+        let out: Buffer<f32> = Buffer::zeroed(TOKENS * (panels * 16 + PAD)).ok_or("memory")?;
         let product = |first: usize, tokens: usize| {
             let (panels_at, out, out_stride) =
-                (weights.ptr().wrapping_add(first * panel_bytes), out.ptr(), panels * 16 + pad);
+                (weights.ptr().wrapping_add(first * panel_bytes), out.ptr(), panels * 16 + PAD);
             let (range, tokens) = (0..panels, 0..tokens);
             // SAFETY: the tier is available and all buffers are as large as the product.
             unsafe {
-                match layout.matmul {
+                match matmul {
                     MatMulFn::Int8(run) => {
                         let x = &quantized;
                         run(
@@ -101,26 +104,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let prefill = best(&|| product(0, TOKENS));
         let decode = best(&|| (0..copies).for_each(|c| product(c * panels, 1)));
-        let peak = if dtype.is_float() { roofs.f32 } else { roofs.int8 };
+        let peak = match name.as_str() {
+            "in BF16" => roofs.bf16.ok_or("no BF16")?,
+            _ if dtype.is_float() => roofs.f32,
+            _ => roofs.int8,
+        };
         let ops = 2.0 * (rows * cols * TOKENS) as f64 / prefill;
         let read = (copies * rows * dtype.row_bytes(cols)) as f64 / decode;
-        let four = best(&|| product(0, 4));
-        for n in [8, 16, 32] {
-            let (hot, cold) =
-                (best(&|| product(0, n)), best(&|| (0..copies).for_each(|c| product(c * panels, n))) / copies as f64);
-            let share = |t: f64| 2.0 * (rows * cols * n) as f64 / t / peak;
-            println!(
-                "   {n} rows: {:.3} of peak in cache, {:.3} from memory, {:.1} GB/s",
-                share(hot),
-                share(cold),
-                (rows * dtype.row_bytes(cols)) as f64 / cold / 1e9
-            );
+        print!("{name:8} prefill {:6.1} Gop/s {:.3} of peak; ", ops / 1e9, ops / peak);
+        for tokens in [4, 8, 16, 32] {
+            let share = |seconds: f64| 2.0 * (rows * cols * tokens) as f64 / seconds / peak;
+            let cold = best(&|| (0..copies).for_each(|c| product(c * panels, tokens))) / copies as f64;
+            print!("{tokens} rows {:.3}, {:.3} from memory; ", share(best(&|| product(0, tokens))), share(cold));
         }
         println!(
-            "{dtype:5} prefill {:7.1} Gop/s {:.3} of peak   4 rows {:7.1} Gop/s   decode {:5.1} GB/s {:.3} of read   pack {pack:.2} GB/s   quantize {:.3} of prefill",
-            ops / 1e9,
-            ops / peak,
-            2.0 * (rows * cols * 4) as f64 / four / 1e9,
+            "decode {:.1} GB/s {:.3} of read; pack {pack:.2} GB/s; quantize {:.3} of prefill",
             read / 1e9,
             read / roofs.read,
             quantize / prefill,

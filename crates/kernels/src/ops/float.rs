@@ -56,7 +56,7 @@ impl<E: Element> Float<E> {
                 }
                 panel += 4;
             }
-            if E::BYTES < size_of::<f32>() && tokens.len() >= UNPACKED_TOKENS {
+            if R > 1 && E::BYTES < size_of::<f32>() && tokens.len() >= UNPACKED_TOKENS {
                 let mut unpacked = MaybeUninit::<[[[f32; LANES]; UNPACKED_COLS]; R]>::uninit();
                 while panel + R <= self.0.range.end {
                     let packed = self.columns::<R>(panel).w;
