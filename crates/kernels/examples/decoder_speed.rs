@@ -118,7 +118,10 @@ impl Test {
 
     fn run(&self, program: &mut dyn Program, tokens: usize) -> Result<(), Failure> {
         let pages = (self.depth + self.tokens).div_ceil(program.page_positions());
-        program.reserve(self.batch * pages)?;
+        let (before, all) = (program.pages(), self.batch * pages);
+        program.reserve(all)?;
+        // Memory that was never written is one page of zeros in every cache.
+        (before.max(1)..all).for_each(|page| program.copy_page(0, page as u32));
         let tables: Vec<Vec<u32>> =
             (0..self.batch).map(|b| (0..pages).map(|p| (b * pages + p) as u32).collect()).collect();
         let ids: Vec<u32> = (0..tokens as u32).map(|i| i * 7919 % program.vocab() as u32).collect();

@@ -146,6 +146,20 @@ fn the_roofs_are_measured_for_one_thread_and_for_all() {
     }
 }
 
+/// As many threads as the process may use, unless told.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_stay_on_the_cpus_that_the_process_may_use() {
+    let edgeling = Edgeling::new();
+    let program = edgeling.command(&["bench", "--roof", "--json"]);
+    let mut pinned = std::process::Command::new("taskset");
+    pinned.args(["-c", "0"]).arg(program.get_program()).args(program.get_args());
+    let output = pinned.output().expect("this test needs Debian's package util-linux");
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+    assert_eq!(rows[0]["threads"], 1);
+}
+
 /// The peer prints what llama-bench prints for these arguments.
 #[cfg(unix)]
 #[test]
