@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use formats::{Checkpoint, Format, Tensor};
-use kernels::plan::{DecoderPlan, Layer, Linear, Rope, Weight};
+use kernels::plan::{Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Rope, Weight};
 
 use crate::ModelError;
-use crate::arch::{Architecture, DecoderConfig, Presence};
+use crate::arch::{Architecture, DecoderConfig, HfNames, Presence, QkNorm, ROPE_LONG, ROPE_SHORT, RopeScaling};
 
 /// Describes the checkpoint's decoder as a plan. Matrices stay in the mapped files; norms and biases are decoded.
 ///
@@ -33,24 +33,25 @@ pub(crate) fn plan_of(
     } else {
         loader.matrix("output", config.vocab, config.hidden)?
     };
-    let rope = loader.rope(config)?;
+    let mut ropes = vec![loader.rope(config)?];
+    if let Some(sliding) = &config.sliding_rope {
+        let (style, attention_factor) = (sliding.style, sliding.attention_factor);
+        ropes.push(Rope { style, inv_freq: sliding.inv_freq(), attention_factor, long: sliding.long() });
+    }
     let mut layers = Vec::new();
     for layer in 0..config.layers {
         layers.push(loader.layer(config, layer)?);
     }
-    let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+    let output_norm = loader.norm(config, "output_norm.weight", config.hidden)?;
     loader.refuse_unused()?;
     Ok(DecoderPlan {
         hidden: config.hidden,
-        intermediate: config.intermediate,
-        heads: config.heads,
-        kv_heads: config.kv_heads,
-        head_dim: config.head_dim,
         vocab: config.vocab,
         context: config.context,
+        norm: config.norm,
         norm_eps: config.norm_eps,
-        attention_scale: config.attention_scale,
-        rope,
+        scales: config.scales,
+        ropes,
         embedding,
         layers,
         output_norm,
@@ -68,24 +69,87 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&mut self, config: &DecoderConfig, layer: usize) -> Result<Layer, ModelError> {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let (hidden, ff, head) = (config.hidden, config.intermediate, config.head_dim);
-        let (q, kv) = (config.heads * head, config.kv_heads * head);
-        let biases = config.biases;
-        let head_norm =
-            |loader: &mut Self, part: &str| config.qk_norm.then(|| loader.vector(&name(part), head)).transpose();
+        let mut norm =
+            |part: &str, there: bool| there.then(|| self.norm(config, &name(part), config.hidden)).transpose();
         Ok(Layer {
-            attn_norm: self.vector(&name("attn_norm.weight"), hidden)?,
-            q: self.linear(&name("attn_q"), q, hidden, biases.qkv)?,
-            k: self.linear(&name("attn_k"), kv, hidden, biases.qkv)?,
-            v: self.linear(&name("attn_v"), kv, hidden, biases.qkv)?,
-            o: self.linear(&name("attn_output"), hidden, q, biases.attention_output)?,
-            q_norm: head_norm(self, "attn_q_norm.weight")?,
-            k_norm: head_norm(self, "attn_k_norm.weight")?,
-            ffn_norm: self.vector(&name("ffn_norm.weight"), hidden)?,
-            gate: self.linear(&name("ffn_gate"), ff, hidden, biases.mlp)?,
-            up: self.linear(&name("ffn_up"), ff, hidden, biases.mlp)?,
-            down: self.linear(&name("ffn_down"), hidden, ff, biases.mlp)?,
+            attn_norm: norm("attn_norm.weight", config.norms.before)?,
+            attn_post_norm: norm("post_attention_norm.weight", config.norms.after)?,
+            ffn_norm: norm("ffn_norm.weight", config.norms.before)?,
+            ffn_post_norm: norm("post_ffw_norm.weight", config.norms.after)?,
+            attention: self.attention(config, layer)?,
+            ffn: self.feed_forward(config, layer)?,
         })
+    }
+
+    fn attention(&mut self, config: &DecoderConfig, layer: usize) -> Result<Attention, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let DecoderConfig { hidden, heads, kv_heads, head_dim, biases, .. } = *config;
+        let kind = config.layer_types[layer];
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        let [q_proj, k_proj, v_proj] = if self.has(&name("attn_qkv.weight")) {
+            let mut rows = 0;
+            let fused = self.linear(&name("attn_qkv"), q + 2 * kv, hidden, biases.qkv)?;
+            [q, kv, kv].map(|count| {
+                rows += count;
+                part(&fused, rows - count..rows)
+            })
+        } else {
+            let mut linear = |part: &str, rows: usize| self.linear(&name(part), rows, hidden, biases.qkv);
+            [linear("attn_q", q)?, linear("attn_k", kv)?, linear("attn_v", kv)?]
+        };
+        let head_norm = |loader: &mut Self, part: &str, width: usize| {
+            Ok::<_, ModelError>(match config.qk_norm {
+                QkNorm::None => None,
+                QkNorm::Heads => Some(HeadNorm::Each(loader.norm(config, &name(part), head_dim)?)),
+                QkNorm::Whole => Some(HeadNorm::Whole(loader.norm(config, &name(part), width)?)),
+            })
+        };
+        Ok(Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: config.attention_scale,
+            softcap: config.attention_softcap,
+            window: config.window.filter(|_| kind.sliding),
+            rope: kind.rope.then_some(usize::from(kind.sliding && config.sliding_rope.is_some())),
+            q: q_proj,
+            k: k_proj,
+            v: v_proj,
+            q_norm: head_norm(self, "attn_q_norm.weight", q)?,
+            k_norm: head_norm(self, "attn_k_norm.weight", kv)?,
+            sub_norm: config.norms.sub.then(|| self.norm(config, &name("attn_sub_norm.weight"), q)).transpose()?,
+            o: self.linear(&name("attn_output"), hidden, q, biases.attention_output)?,
+        })
+    }
+
+    fn feed_forward(&mut self, config: &DecoderConfig, layer: usize) -> Result<FeedForward, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (hidden, ff, biases) = (config.hidden, config.intermediate, config.biases.mlp);
+        let (gate, up) = if !self.has(&name("ffn_gate.weight")) && self.rows(&name("ffn_up.weight")) == Some(2 * ff) {
+            let fused = self.linear(&name("ffn_up"), 2 * ff, hidden, biases)?;
+            (part(&fused, 0..ff), part(&fused, ff..2 * ff))
+        } else {
+            (self.linear(&name("ffn_gate"), ff, hidden, biases)?, self.linear(&name("ffn_up"), ff, hidden, biases)?)
+        };
+        Ok(FeedForward {
+            activation: config.activation,
+            gate,
+            up,
+            sub_norm: config.norms.sub.then(|| self.norm(config, &name("ffn_sub_norm.weight"), ff)).transpose()?,
+            down: self.linear(&name("ffn_down"), hidden, ff, biases)?,
+        })
+    }
+
+    /// The weights of a norm as they multiply.
+    fn norm(&mut self, config: &DecoderConfig, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
+        if config.norms.weightless {
+            return Ok(vec![1.0; len]);
+        }
+        let mut weights = self.vector(name, len)?;
+        if config.norms.plus_one {
+            weights.iter_mut().for_each(|w| *w += 1.0);
+        }
+        Ok(weights)
     }
 
     fn rope(&mut self, config: &DecoderConfig) -> Result<Rope, ModelError> {
@@ -98,7 +162,12 @@ impl Loader<'_> {
             }
             inv_freq.iter_mut().zip(divisors).for_each(|(f, divisor)| *f /= divisor);
         }
-        Ok(Rope { style: settings.style, inv_freq, attention_factor: settings.attention_factor })
+        if matches!(settings.scaling, RopeScaling::LongRope { .. }) {
+            // The settings have their values.
+            self.used.extend([ROPE_SHORT, ROPE_LONG].map(str::to_owned));
+        }
+        let (style, attention_factor, long) = (settings.style, settings.attention_factor, settings.long());
+        Ok(Rope { style, inv_freq, attention_factor, long })
     }
 
     /// The matrix `{stem}.weight`.
@@ -139,18 +208,22 @@ impl Loader<'_> {
         self.file_name(canonical).is_some_and(|name| self.checkpoint.tensor_info(&name).is_some())
     }
 
-    /// The name in this checkpoint's files; none where its format has no such tensor.
+    /// Rows of a matrix, if there is one.
+    fn rows(&self, canonical: &str) -> Option<usize> {
+        self.checkpoint.tensor_info(&self.file_name(canonical)?)?.shape.first().copied()
+    }
+
     fn file_name(&self, canonical: &str) -> Option<String> {
-        match self.checkpoint.format() {
-            Format::Gguf => Some(canonical.to_owned()),
-            Format::HuggingFace => self.architecture.to_hf(canonical),
-        }
+        self.architecture.file_name(self.checkpoint, canonical)
     }
 
     /// A tensor that nothing has used means a model that this decoder would compute wrongly.
     fn refuse_unused(&self) -> Result<(), ModelError> {
         // Early Hugging Face checkpoints of Llama store the frequencies, which follow from the settings.
-        let unused = |name: &str| !self.used.contains(name) && !name.ends_with(".rotary_emb.inv_freq");
+        let names = (self.checkpoint.format() == Format::HuggingFace).then(|| HfNames::of(self.checkpoint));
+        let other_part = |name: &str| names.is_some_and(|names| names.plain(name).is_none());
+        let unused =
+            |name: &str| !self.used.contains(name) && !name.ends_with(".rotary_emb.inv_freq") && !other_part(name);
         match self.checkpoint.tensors().find(|info| unused(&info.name)) {
             Some(info) => {
                 let expected = format!("no such tensor in a model of architecture {}", self.architecture.name);
@@ -160,4 +233,12 @@ impl Loader<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Some rows of a node, with their biases.
+fn part(linear: &Linear, rows: std::ops::Range<usize>) -> Linear {
+    let bias = linear.bias.as_ref().map(|bias| bias[rows.clone()].to_vec());
+    // The tensor's shape was found to be that of all parts.
+    let weight = linear.weight.slice(rows).unwrap_or_else(|| linear.weight.clone());
+    Linear::new(weight, bias)
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use formats::Checkpoint;
 use formats::hf::HfConfig;
-use kernels::plan::RopeStyle;
-use model::arch::{ARCHITECTURES, Biases, DecoderConfig, Presence, RopeScaling, RopeSettings};
+use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
+use model::arch::{
+    ARCHITECTURES, Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, RopeScaling, RopeSettings,
+};
 use serde_json::{Value, json};
 
 fn read(config: &Value) -> DecoderConfig {
@@ -13,7 +15,7 @@ fn read(config: &Value) -> DecoderConfig {
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
     let config = HfConfig::open(&path).unwrap();
-    let row = ARCHITECTURES.iter().find(|a| a.hf_model_type == config.model_type().unwrap()).unwrap();
+    let row = ARCHITECTURES.iter().find(|a| a.hf.iter().any(|names| names.0 == config.model_type().unwrap())).unwrap();
     (row.from_hf)(&config).unwrap()
 }
 
@@ -41,12 +43,20 @@ fn smollm2_135m() {
         intermediate: 1536,
         vocab: 49152,
         context: 8192,
+        norm: NormKind::Rms,
         norm_eps: 1e-5,
+        norms: Norms::PLAIN,
+        activation: Activation::Silu,
+        scales: Scales::default(),
         attention_scale: 0.125,
+        attention_softcap: None,
+        window: None,
+        layer_types: vec![LayerType::PLAIN; 30],
         rope: half(64, 100_000.0, RopeScaling::None),
+        sliding_rope: None,
         tied: true,
         biases: Biases::NONE,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
     };
     assert_eq!(read(&config), expected);
 }
@@ -100,7 +110,7 @@ fn qwen3_0_6b_has_heads_wider_than_its_share_of_the_hidden_size() {
         "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1000000, "sliding_window": null,
         "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
     }));
-    assert_eq!((config.head_dim, config.qk_norm, config.biases), (128, true, Biases::NONE));
+    assert_eq!((config.head_dim, config.qk_norm, config.biases), (128, QkNorm::Heads, Biases::NONE));
     assert_eq!(config.attention_scale, (1.0 / 128f64.sqrt()) as f32);
 }
 
@@ -136,18 +146,24 @@ fn the_embedding_can_be_tied_although_there_is_an_output_matrix() {
 
 #[test]
 fn what_the_decoder_lacks_is_refused_with_its_place() {
+    let names = |which: fn(&(&'static str, &'static str)) -> &'static str| {
+        ARCHITECTURES.iter().flat_map(|a| a.hf).map(which).collect::<Vec<_>>().join(", ")
+    };
+    let (types, classes) = (names(|names| names.0), names(|names| names.1));
     let cases = [
         (json!({}), "loaded"),
-        (json!({"model_type": "gpt2"}), "DIR: architecture gpt2 is not supported; supported are llama, qwen2, qwen3"),
+        (json!({"model_type": "gpt2"}), &format!("DIR: architecture gpt2 is not supported; supported are {types}")),
         (
             json!({"architectures": ["LlamaForSequenceClassification"]}),
-            "DIR: architecture LlamaForSequenceClassification is not supported; supported are LlamaForCausalLM, \
-             Qwen2ForCausalLM, Qwen3ForCausalLM",
+            &format!("DIR: architecture LlamaForSequenceClassification is not supported; supported are {classes}"),
         ),
-        (json!({"hidden_act": "gelu"}), "DIR/config.json: hidden_act is gelu; supported is silu"),
         (
-            json!({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}),
-            "DIR/config.json: rope_type is yarn; supported is default, linear or llama3",
+            json!({"hidden_act": "gelu"}),
+            "DIR/config.json: hidden_act is gelu; supported is silu, swish, gelu_pytorch_tanh, gelu_new, relu2",
+        ),
+        (
+            json!({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}),
+            "DIR/config.json: rope_type is dynamic; supported is default, linear, llama3, yarn or longrope",
         ),
         (
             json!({"rope_parameters": {"rope_type": "linear"}}),
@@ -171,8 +187,12 @@ fn what_the_decoder_lacks_is_refused_with_its_place() {
             "DIR/config.json: quantization_config is \"gptq\"; supported is weights that are not quantized, in F32, F16 \
              or BF16",
         ),
+        (
+            json!({"num_hidden_layers": 4000000000u32}),
+            "DIR/config.json: expected a layer count from 1 to 65536, found 4000000000",
+        ),
         (json!({"num_local_experts": 8}), "DIR/config.json: num_local_experts is 8; supported is 0"),
-        (json!({"num_hidden_layers": 0}), "DIR: expected a layer count from 1 to 2147483647, found 0"),
+        (json!({"num_hidden_layers": 0}), "DIR: expected a layer count from 1 to 65536, found 0"),
         (
             json!({"num_attention_heads": 0, "head_dim": null}),
             "DIR: expected a head count from 1 to 2147483647, found 0",

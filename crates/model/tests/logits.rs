@@ -1,7 +1,7 @@
 //! Logits of tiny checkpoints against those that transformers computes for them in float32.
 //!
 //! `scripts/oracle/tiny_checkpoints.py` makes the cases: folders in Hugging Face layout, most with the same model as a GGUF
-//! file, and the logits after each of 48 tokens.
+//! file, and the logits after each of its 48 or 96 tokens.
 
 mod cpu;
 mod reference;
@@ -74,7 +74,7 @@ fn plans_interpreted_in_f64_give_the_logits_of_transformers() {
     for case in cases() {
         for checkpoint in case.checkpoints() {
             let plan = model::build_plan(&checkpoint).unwrap();
-            let difference = max_difference(&reference::logits(&plan, &case.tokens), &case.expected);
+            let difference = max_difference(&reference::logits(&plan, &case.tokens, case.tokens.len()), &case.expected);
             println!("{} {:?}: {difference:.2e}", case.name, checkpoint.format());
             assert!(difference < 2e-5, "{} {:?}: {difference}", case.name, checkpoint.format());
         }
@@ -87,8 +87,9 @@ fn the_cpu_backend_gives_the_logits_of_transformers() {
     for case in cases() {
         for checkpoint in case.checkpoints() {
             let plan = model::build_plan(&checkpoint).unwrap();
-            for (kv, bound) in [(KvType::F32, 2e-3), (KvType::F16, 6e-3), (KvType::Q8_0, 0.15)] {
-                let difference = max_difference(&Run::best(kv).logits(&plan, &case.tokens), &case.expected);
+            for (kv, bound) in [(KvType::F32, 2e-3), (KvType::F16, 1e-2), (KvType::Q8_0, 0.5)] {
+                let difference =
+                    max_difference(&Run::best(kv).logits(&plan, &case.tokens, case.tokens.len()), &case.expected);
                 println!("{} {:?} {kv:?}: {difference:.2e}", case.name, checkpoint.format());
                 assert!(difference <= bound, "{} {:?} {kv:?}: {difference}", case.name, checkpoint.format());
             }

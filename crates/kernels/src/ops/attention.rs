@@ -83,6 +83,10 @@ pub struct Queries<'a> {
     pub q_norm: Option<*const f32>,
     /// Multiplies the queries.
     pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// A query sees as many keys, its own included.
+    pub window: usize,
     /// First head of the group in the first query's projection, and the values from one query to the next.
     pub q: *const f32,
     pub q_stride: usize,
@@ -132,23 +136,34 @@ impl<K: Stored> Kernel for Attention<'_, K> {
                     S::store(to.add(i), S::mul(S::load(to.add(i)), S::splat(self.0.scale)));
                 }
             }
-            for start in (0..end).step_by(SEGMENT) {
+            // The first key that a row sees.
+            let (position, window) = (self.0.position, self.0.window);
+            let lowest = |row: usize| (position + row / group + 1).saturating_sub(window);
+            for start in (lowest(0) / SEGMENT * SEGMENT..end).step_by(SEGMENT) {
                 let keys = (end - start).min(SEGMENT);
-                // Queries before the segment see none of its keys.
-                let first = start.saturating_sub(self.0.position) * self.0.group;
-                self.scores::<S>(start, keys, first..rows, queries, scores);
-                for row in first..rows {
-                    let valid = (self.0.position + row / self.0.group + 1 - start).min(keys);
-                    let (max, sum) = softmax::<S>(scores.add(row * SEGMENT), valid, keys);
-                    self.0.scratch.running[row].merge::<S>(max, sum, start == 0);
+                // Queries before the segment see none of its keys, nor do those that it is too far behind.
+                let first = start.saturating_sub(position) * group;
+                let last =
+                    (start + keys).saturating_add(window).saturating_sub(position + 1).saturating_mul(group).min(rows);
+                self.scores::<S>(start, keys, first..last, queries, scores);
+                for row in first..last {
+                    let lowest = lowest(row);
+                    let valid = lowest.saturating_sub(start)..(position + row / group + 1 - start).min(keys);
+                    let scores = scores.add(row * SEGMENT);
+                    if let Some(cap) = self.0.softcap {
+                        softcap::<S>(scores, keys.next_multiple_of(LANES), cap);
+                    }
+                    let (max, sum) = softmax::<S>(scores, valid, keys);
+                    self.0.scratch.running[row].merge::<S>(max, sum, start <= lowest);
                 }
-                self.values::<S>(start, keys, first..rows, scores, segment);
-                for row in first..rows {
+                self.values::<S>(start, keys, first..last, scores, segment);
+                for row in first..last {
                     let running = self.0.scratch.running[row];
                     let (keep, take) = (S::splat(running.keep), S::splat(running.take));
+                    let opens = start <= lowest(row);
                     for i in (0..dim).step_by(LANES) {
                         let (new, out) = (S::load(segment.add(row * dim + i)), out(row).add(i));
-                        let old = if start == 0 { S::splat(0.0) } else { S::load(out) };
+                        let old = if opens { S::splat(0.0) } else { S::load(out) };
                         S::store(out, S::fma(old, keep, S::mul(new, take)));
                     }
                 }
@@ -216,14 +231,27 @@ impl<K: Stored> Attention<'_, K> {
     }
 }
 
-/// Turns the first `valid` of `keys` scores into exponentials relative to their maximum, the others into zero; gives the
+/// `cap * tanh(score / cap)` of `len` scores, a multiple of 16.
+#[inline(always)]
+unsafe fn softcap<S: Simd>(scores: *mut f32, len: usize, cap: f32) {
+    // SAFETY: the row has SEGMENT scores, and `len` is at most SEGMENT.
+    unsafe {
+        let cap = S::splat(cap);
+        for i in (0..len).step_by(LANES) {
+            let score = S::div(S::load(scores.add(i)), cap);
+            S::store(scores.add(i), S::mul(S::tanh(score), cap));
+        }
+    }
+}
+
+/// Turns the `valid` ones of `keys` scores into exponentials relative to their maximum, the others into zero; gives the
 /// maximum and the sum.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(scores: *mut f32, valid: usize, keys: usize) -> (f32, f32) {
-    // SAFETY: the row has SEGMENT scores, and 0 < valid <= keys <= SEGMENT.
+unsafe fn softmax<S: Simd>(scores: *mut f32, valid: Range<usize>, keys: usize) -> (f32, f32) {
+    // SAFETY: the row has SEGMENT scores; the valid ones are some of the first `keys <= SEGMENT`.
     unsafe {
-        let lanes = valid.next_multiple_of(LANES);
-        for i in valid..lanes {
+        let lanes = valid.end.next_multiple_of(LANES);
+        for i in (0..valid.start).chain(valid.end..lanes) {
             *scores.add(i) = f32::NEG_INFINITY;
         }
         for i in lanes..keys {
