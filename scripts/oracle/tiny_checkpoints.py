@@ -128,10 +128,10 @@ def families() -> dict[str, object]:
             vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=28, patch_size=14),
             mm_tokens_per_image=1, boi_token_index=0, eoi_token_index=1, image_token_index=2,
         ),
-        # Longer than its original context.
-        "phi3": t.Phi3Config(**plain, num_hidden_layers=2, tie_word_embeddings=False, **longrope(8, 32)),
-        # Within its original context.
-        "phi4-mini": t.Phi3Config(
+        # Phi-3, longer than its original context. llama.cpp expects more of a vocabulary where a name has "phi" in it.
+        "longrope": t.Phi3Config(**plain, num_hidden_layers=2, tie_word_embeddings=False, **longrope(8, 32)),
+        # Phi-4-mini, within its original context.
+        "longrope-partial": t.Phi3Config(
             **plain, num_hidden_layers=2, tie_word_embeddings=True, **longrope(6, 128, partial_rotary_factor=0.75),
         ),
         "mistral": t.MistralConfig(**plain, num_hidden_layers=2, head_dim=16, sliding_window=WINDOW, **rope),

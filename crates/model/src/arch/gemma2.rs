@@ -39,10 +39,10 @@ pub(super) fn attention_scale(decoder: &DecoderConfig, largest_layers: usize) ->
 }
 
 /// The scalar that gives this factor.
-pub(super) fn query_pre_attn_scalar(decoder: &DecoderConfig) -> f64 {
+pub(super) fn query_pre_attn_scalar(decoder: &DecoderConfig) -> Value {
     let scalar = f64::from(decoder.attention_scale).powi(-2);
     // Models have whole ones, of which the factor is a rounded root.
-    if (scalar - scalar.round()).abs() < 1e-3 { scalar.round() } else { scalar }
+    if (scalar - scalar.round()).abs() < 1e-3 { json!(scalar.round() as u64) } else { json!(scalar) }
 }
 
 fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
@@ -84,7 +84,7 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
 
 fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     out.insert("hidden_activation".to_owned(), json!("gelu_pytorch_tanh"));
-    out.insert("query_pre_attn_scalar".to_owned(), json!(query_pre_attn_scalar(decoder)));
+    out.insert("query_pre_attn_scalar".to_owned(), query_pre_attn_scalar(decoder));
     out.insert("attn_logit_softcapping".to_owned(), json!(decoder.attention_softcap));
     out.insert("final_logit_softcapping".to_owned(), json!(decoder.scales.logit_softcap));
     out.insert("sliding_window".to_owned(), json!(decoder.window));

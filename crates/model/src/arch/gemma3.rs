@@ -25,7 +25,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,
-    write_gguf,
+    write_gguf: |_: &DecoderConfig, _: &mut MetadataBuilder| {},
 };
 
 const LARGEST_LAYERS: usize = 62;
@@ -98,17 +98,11 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
 
 fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     out.insert("hidden_activation".to_owned(), json!("gelu_pytorch_tanh"));
-    out.insert("query_pre_attn_scalar".to_owned(), json!(query_pre_attn_scalar(decoder)));
+    out.insert("query_pre_attn_scalar".to_owned(), query_pre_attn_scalar(decoder));
     out.insert("final_logit_softcapping".to_owned(), json!(decoder.scales.logit_softcap));
     out.insert("sliding_window".to_owned(), json!(decoder.window));
     out.insert("layer_types".to_owned(), json!(from_hf::layer_types(&decoder.layer_types)));
     if let Some(rope) = &decoder.sliding_rope {
         out.insert("rope_local_base_freq".to_owned(), json!(rope.theta));
-    }
-}
-
-fn write_gguf(decoder: &DecoderConfig, out: &mut MetadataBuilder) {
-    if let Some(rope) = &decoder.sliding_rope {
-        out.set("gemma3.rope.freq_base_swa", &(rope.theta as f32));
     }
 }

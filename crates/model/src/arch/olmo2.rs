@@ -34,6 +34,10 @@ fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
     let mut decoder = from_gguf::base(metadata, ARCHITECTURE.name, ARCHITECTURE.gguf_rope, &reads)?;
     from_gguf::read_windows(metadata, ARCHITECTURE.name, &mut decoder, PERIOD)?;
     differences(&mut decoder);
+    let keys = from_gguf::Keys { metadata, architecture: ARCHITECTURE.name };
+    if let (Some(rope), Some(theta)) = (&mut decoder.sliding_rope, keys.get("rope.freq_base_swa")?) {
+        rope.theta = theta;
+    }
     Ok(decoder)
 }
 

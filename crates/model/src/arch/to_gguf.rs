@@ -68,6 +68,9 @@ impl Architecture {
                 out.set(&key("attention.sliding_window_pattern"), &sliding);
             }
         }
+        if let Some(rope) = &config.sliding_rope {
+            out.set(&key("rope.freq_base_swa"), &(rope.theta as f32));
+        }
         for (name, cap) in [("attn_logit", config.attention_softcap), ("final_logit", config.scales.logit_softcap)] {
             if let Some(cap) = cap {
                 out.set(&key(&format!("{name}_softcapping")), &cap);
