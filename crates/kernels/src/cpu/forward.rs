@@ -5,6 +5,7 @@
 //! next norm takes it in.
 
 mod attend;
+mod tiles;
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -51,6 +52,8 @@ pub struct Forward {
     /// Logits in whole lanes, before the vocabulary's are taken out.
     logits: Buffer<f32>,
     scratch: Mutex<Vec<Scratch>>,
+    /// What segments of attention give, where threads share an item.
+    partials: Vec<f32>,
 }
 
 impl Forward {
@@ -70,6 +73,7 @@ impl Forward {
             quantized: [quantized(Buffers::widest_input(&model))?, quantized(ffn)?],
             logits: activations(LOGITS_AT_ONCE.min(rows) * model.head.padded_rows())?,
             scratch: Mutex::new(Vec::new()),
+            partials: Vec::new(),
             model,
             team,
         })
@@ -87,6 +91,7 @@ impl Forward {
             model: &self.model,
             buffers: &self.buffers,
             scratch: &self.scratch,
+            partials: &mut self.partials,
             quantized: &mut self.quantized,
             team: &mut self.team,
             rows,
@@ -108,6 +113,7 @@ struct Pass<'a> {
     model: &'a Model,
     buffers: &'a Buffers,
     scratch: &'a Mutex<Vec<Scratch>>,
+    partials: &'a mut Vec<f32>,
     quantized: &'a mut [QuantizedRows; 2],
     team: &'a mut Team,
     rows: &'a [Row],
@@ -259,9 +265,14 @@ impl Pass<'_> {
 /// Calls `step` with each number below `rows`, on the team if they are many. An item is a group of quantized rows, which
 /// share cache lines.
 fn each_row(team: &mut Team, rows: usize, step: &(dyn Fn(usize) + Sync)) {
+    in_groups(team, rows, GROUP, step);
+}
+
+/// Likewise, with the rows of an item given.
+fn in_groups(team: &mut Team, rows: usize, group: usize, step: &(dyn Fn(usize) + Sync)) {
     if rows <= FEW_ROWS {
         (0..rows).for_each(step);
     } else {
-        team.run(rows.div_ceil(GROUP), &|item| (item * GROUP..rows.min((item + 1) * GROUP)).for_each(step));
+        team.run(rows.div_ceil(group), &|item| (item * group..rows.min((item + 1) * group)).for_each(step));
     }
 }

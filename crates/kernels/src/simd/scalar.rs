@@ -157,10 +157,12 @@ unsafe impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn load_i(p: *const i32) -> Self::I {
+        // SAFETY: 64 readable bytes by the trait.
         unsafe { p.cast::<[i32; LANES]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store_i(p: *mut i32, v: Self::I) {
+        // SAFETY: 64 writable bytes by the trait.
         unsafe { p.cast::<[i32; LANES]>().write_unaligned(v) }
     }
     #[inline(always)]
