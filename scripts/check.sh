@@ -10,7 +10,7 @@ step rustfmt
 cargo fmt --all --check
 
 step clippy
-cargo clippy --release --workspace --all-targets -- -D warnings
+cargo clippy --profile checks --workspace --all-targets -- -D warnings
 
 step "banned dependencies"
 banned=$(sed -n 's/^ *{ *crate *= *"\([^"]*\)".*/\1/p' deny.toml)
@@ -21,7 +21,7 @@ if found=$(grep -xF "$banned" <<<"$tree"); then
 fi
 
 step tests
-cargo test --release --workspace
+cargo test --profile checks --workspace
 
 if [[ $(uname -m) == x86_64 ]]; then
     step "instruction counts"

@@ -13,11 +13,12 @@ use kernels::quant::panel::MatMulFn;
 use kernels::roof;
 use kernels::simd::Tier;
 
-const TOKENS: usize = 128;
+const TOKENS: usize = 256;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sizes: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let [rows, cols] = sizes.try_into().unwrap_or([3072, 1024]);
+    let pad: usize = std::env::var("PAD").map_or(0, |p| p.parse().unwrap_or(0));
     let tier = Tier::detect()?;
     let roofs = roof::measure(tier, &[1])?[0];
     println!("{} {roofs:?}", tier.name());
@@ -52,10 +53,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             unsafe { tier.run(quantized.quantize_row(t, x.ptr().add(t * cols))) }
         }
         let quantize = begin.elapsed().as_secs_f64();
-        let out: Buffer<f32> = Buffer::zeroed(TOKENS * panels * 16).ok_or("memory")?;
+        let out: Buffer<f32> = Buffer::zeroed(TOKENS * (panels * 16 + pad)).ok_or("memory")?;
         let product = |first: usize, tokens: usize| {
             let (panels_at, out, out_stride) =
-                (weights.ptr().wrapping_add(first * panel_bytes), out.ptr(), panels * 16);
+                (weights.ptr().wrapping_add(first * panel_bytes), out.ptr(), panels * 16 + pad);
             let (range, tokens) = (0..panels, 0..tokens);
             // SAFETY: the tier is available and all buffers are as large as the product.
             unsafe {
@@ -104,6 +105,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let ops = 2.0 * (rows * cols * TOKENS) as f64 / prefill;
         let read = (copies * rows * dtype.row_bytes(cols)) as f64 / decode;
         let four = best(&|| product(0, 4));
+        for n in [8, 16, 32] {
+            let (hot, cold) =
+                (best(&|| product(0, n)), best(&|| (0..copies).for_each(|c| product(c * panels, n))) / copies as f64);
+            let share = |t: f64| 2.0 * (rows * cols * n) as f64 / t / peak;
+            println!(
+                "   {n} rows: {:.3} of peak in cache, {:.3} from memory, {:.1} GB/s",
+                share(hot),
+                share(cold),
+                (rows * dtype.row_bytes(cols)) as f64 / cold / 1e9
+            );
+        }
         println!(
             "{dtype:5} prefill {:7.1} Gop/s {:.3} of peak   4 rows {:7.1} Gop/s   decode {:5.1} GB/s {:.3} of read   pack {pack:.2} GB/s   quantize {:.3} of prefill",
             ops / 1e9,

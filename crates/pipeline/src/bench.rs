@@ -101,6 +101,12 @@ impl Test {
     }
 }
 
+/// The middle of ascending values, or between the middle two; `None` of none.
+pub fn median(ascending: &[f64]) -> Option<f64> {
+    let last = ascending.len().checked_sub(1)?;
+    Some((ascending[last / 2] + ascending[last.div_ceil(2)]) / 2.0)
+}
+
 /// The rates of a test's runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
@@ -117,8 +123,7 @@ impl Measured {
     }
 
     pub fn median(&self) -> f64 {
-        let last = self.rates.len() - 1;
-        (self.rates[last / 2] + self.rates[last.div_ceil(2)]) / 2.0
+        median(&self.rates).unwrap_or(f64::NAN)
     }
 
     /// The result beside what the machine allows.

@@ -1,11 +1,11 @@
 //! `bench`: speed, and how much of what the machine allows it is.
 
 use anyhow::Result;
+use formats::Checkpoint;
 use hub::Missing;
 use kernels::backend::KvType;
 use kernels::roof::{Roof, measure};
 use kernels::simd::Tier;
-use model::Model;
 use pipeline::bench::{BenchOptions, BenchRow, Cost, bench};
 use serde_json::json;
 
@@ -93,7 +93,7 @@ fn bench_against(model: &str, args: &Args, context: &Context) -> Result<()> {
         return Err(Usage("--against measures one sequence at a time: leave --batch out".to_owned()).into());
     }
     let path = context.locate(model, Missing::Fail)?.path;
-    let cost = Cost::of(&Model::open(&path)?.plan);
+    let cost = Cost::of(&model::build_plan(&Checkpoint::open(&path)?)?);
     let lengths = Lengths { prompt: args.prompt, generate: args.generate };
     let rows = paired(context, &path, &args.against, &cost, lengths, args.repeat)?;
     if context.ui.json {

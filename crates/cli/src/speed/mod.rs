@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
+use pipeline::bench;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -61,11 +62,10 @@ pub fn medians(rounds: &[Speed]) -> Speed {
     }
 }
 
-/// The middle of the values, or between the middle two; `None` of none.
+/// The median of values in any order; `None` of none.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    Some((values[last / 2] + values[last.div_ceil(2)]) / 2.0)
+    bench::median(&values)
 }
 
 #[cfg(test)]

@@ -7,13 +7,15 @@ use crate::simd::LANES;
 
 /// Row-major buffers with one row per position of the chunk.
 pub struct Buffers {
-    /// Width of `x` and `y`: the hidden size in whole lanes.
+    /// Values from one row of `x`, `y` and `input` to the next.
     pub hidden: usize,
-    /// Where the q, k and v projections start in a row of `qkv`, and the row's width.
+    /// Where the q, k and v projections start in a row of `qkv`, and the values from one row to the next.
     pub qkv_starts: [usize; 4],
     /// Width of the gate and of the up projection.
     pub ffn: usize,
-    /// Width of `attended`: all heads, each in whole lanes.
+    /// Values from one row of `gate_up` to the next.
+    pub gate_up_stride: usize,
+    /// Values from one row of `attended`, all heads, each in whole lanes, to the next.
     pub heads: usize,
     /// The most heads that share a KV head.
     pub group: usize,
@@ -44,10 +46,11 @@ impl Buffers {
     /// Too little memory.
     pub fn new(model: &Model, rows: usize) -> Result<Self, BackendError> {
         let widest = |f: &dyn Fn(&PackedLayer) -> usize| model.layers.iter().map(f).max().unwrap_or(0);
-        let hidden = model.hidden.next_multiple_of(LANES);
+        let hidden = spread(model.hidden);
         let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.attention.qkv[i].padded_rows()));
         let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows());
-        let heads = widest(&|l| l.attention.dims.heads * l.attention.dims.padded_head());
+        let heads = spread(widest(&|l| l.attention.dims.heads * l.attention.dims.padded_head()));
+        let (qkv, gate_up_stride) = (spread(q + k + v), spread(2 * ffn));
         let head = widest(&|l| l.attention.dims.padded_head());
         let mut angle_starts = vec![0];
         for rope in &model.ropes {
@@ -57,18 +60,19 @@ impl Buffers {
         let zeroed = |width: usize| activations(rows * width);
         Ok(Self {
             hidden,
-            qkv_starts: [0, q, q + k, q + k + v],
+            qkv_starts: [0, q, q + k, qkv],
             ffn,
+            gate_up_stride,
             heads,
             group: widest(&|l| l.attention.dims.heads / l.attention.dims.kv_heads),
             head,
             angle_starts,
             x: zeroed(hidden)?,
             y: zeroed(hidden)?,
-            input: zeroed(Self::widest_input(model))?,
-            qkv: zeroed(q + k + v)?,
+            input: zeroed(hidden.max(Self::widest_input(model)))?,
+            qkv: zeroed(qkv)?,
             attended: zeroed(heads)?,
-            gate_up: zeroed(2 * ffn)?,
+            gate_up: zeroed(gate_up_stride)?,
             angles: zeroed(angles)?,
             key_value: zeroed(2 * head)?,
         })
@@ -80,6 +84,12 @@ impl Buffers {
         let widest = attention.map(|a| a.qkv[0].cols.max(a.o.cols)).max().unwrap_or(0);
         widest.max(model.head.cols).next_multiple_of(LANES)
     }
+}
+
+/// The values from one row to the next: at least `width`, in whole lanes, and so many that the same column of many rows
+/// spreads over all sets of a cache.
+fn spread(width: usize) -> usize {
+    (width.div_ceil(LANES) | 1) * LANES
 }
 
 /// Zeroed memory for `len` activations.

@@ -5,6 +5,7 @@
 //! next norm takes it in.
 
 mod attend;
+mod tiles;
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -54,6 +55,8 @@ pub struct Forward {
     /// Logits in whole lanes, before the vocabulary's are taken out.
     logits: Buffer<f32>,
     scratch: Mutex<Vec<Scratch>>,
+    /// What segments of attention give, where threads share an item.
+    partials: Vec<f32>,
 }
 
 impl Forward {
@@ -73,6 +76,7 @@ impl Forward {
             quantized: [quantized(Buffers::widest_input(&model))?, quantized(ffn)?],
             logits: activations(LOGITS_AT_ONCE.min(rows) * model.head.padded_rows())?,
             scratch: Mutex::new(Vec::new()),
+            partials: Vec::new(),
             model,
             team,
         })
@@ -90,6 +94,7 @@ impl Forward {
             model: &self.model,
             buffers: &self.buffers,
             scratch: &self.scratch,
+            partials: &mut self.partials,
             quantized: &mut self.quantized,
             team: &mut self.team,
             rows,
@@ -111,6 +116,7 @@ struct Pass<'a> {
     model: &'a Model,
     buffers: &'a Buffers,
     scratch: &'a Mutex<Vec<Scratch>>,
+    partials: &'a mut Vec<f32>,
     quantized: &'a mut [QuantizedRows; 2],
     team: &'a mut Team,
     rows: &'a [Row],
@@ -155,7 +161,7 @@ impl Pass<'_> {
     /// is row `from(i)` of x.
     fn norm(&mut self, rows: usize, y: Added, weight: &Norm, int8: bool, from: &(dyn Fn(usize) -> usize + Sync)) {
         let (tier, model, b, quantized) = (self.tier, self.model, self.buffers, &self.quantized[0]);
-        let cols = b.hidden;
+        let cols = model.hidden.next_multiple_of(LANES);
         let residual = model.scales.residual;
         let step = |r: usize| {
             let at = from(r) * b.hidden;
@@ -254,12 +260,12 @@ impl Pass<'_> {
         let products = [0, 1].map(|i| Product {
             linear: &weights.gate_up[i],
             out: b.gate_up.ptr().wrapping_add(i * b.ffn),
-            out_stride: 2 * b.ffn,
+            out_stride: b.gate_up_stride,
         });
         // The unit's output takes the gate's place.
         let finish = |panels: Range<usize>, rows: Range<usize>| {
             for r in rows {
-                let gate = b.gate_up.ptr().wrapping_add(r * 2 * b.ffn + panels.start * LANES);
+                let gate = b.gate_up.ptr().wrapping_add(r * b.gate_up_stride + panels.start * LANES);
                 let glu = Glu { activation, gate, up: gate.wrapping_add(b.ffn), out: gate, cols: panels.len() * LANES };
                 // SAFETY: the tier is available; these panels of the row have been multiplied, and are this call's alone.
                 unsafe {
@@ -274,11 +280,11 @@ impl Pass<'_> {
         let normed = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
         if let Some(norm) = &weights.sub_norm {
-            self.norm_in_place(b.gate_up.ptr(), 2 * b.ffn, weights.down.cols, norm, takes_int8.then_some(1));
+            self.norm_in_place(b.gate_up.ptr(), b.gate_up_stride, weights.down.cols, norm, takes_int8.then_some(1));
         }
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
-        let gated = Input { x: b.gate_up.ptr(), stride: 2 * b.ffn };
+        let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }
 
@@ -357,9 +363,14 @@ unsafe fn run_norm(
 /// Calls `step` with each number below `rows`, on the team if they are many. An item is a group of quantized rows, which
 /// share cache lines.
 fn each_row(team: &mut Team, rows: usize, step: &(dyn Fn(usize) + Sync)) {
+    in_groups(team, rows, GROUP, step);
+}
+
+/// Likewise, with the rows of an item given.
+fn in_groups(team: &mut Team, rows: usize, group: usize, step: &(dyn Fn(usize) + Sync)) {
     if rows <= FEW_ROWS {
         (0..rows).for_each(step);
     } else {
-        team.run(rows.div_ceil(GROUP), &|item| (item * GROUP..rows.min((item + 1) * GROUP)).for_each(step));
+        team.run(rows.div_ceil(group), &|item| (item * group..rows.min((item + 1) * group)).for_each(step));
     }
 }

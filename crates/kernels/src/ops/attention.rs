@@ -8,12 +8,10 @@
 //! Keys and values are panels of the float matmul; [`super::cache`] says how they are stored.
 
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
-use super::cache::{HeadLayout, PAGE, Stored};
+use super::cache::{HeadLayout, PAGE, PageProduct, Stored};
 use super::heads::HeadShape;
-use super::matmul::FloatMatMul;
-use crate::quant::panel::Element;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Keys in a segment.
@@ -46,6 +44,8 @@ pub struct Scratch {
     scores: Vec<f32>,
     /// `[rows, head_dim]`: the latest segment's output.
     segment: Vec<f32>,
+    /// The latest segment's maximum and sum of each row.
+    latest: Vec<(f32, f32)>,
     running: Vec<Running>,
     /// `[2, head_dim]`: a key and a value.
     pub key_value: Vec<f32>,
@@ -60,6 +60,7 @@ impl Scratch {
             queries: vec![0.0; rows * head_dim],
             scores: vec![0.0; rows * SEGMENT],
             segment: vec![0.0; rows * head_dim],
+            latest: vec![(0.0, 0.0); rows],
             running: vec![Running::default(); rows],
             key_value: vec![0.0; 2 * head_dim],
             page: vec![0.0; PAGE * head_dim],
@@ -96,7 +97,6 @@ pub struct Queries<'a> {
     /// First head of the group in the first query's row, and likewise; each head has `padded` values.
     pub out: *mut f32,
     pub out_stride: usize,
-    pub scratch: &'a mut Scratch,
 }
 
 impl<'a> Queries<'a> {
@@ -105,73 +105,217 @@ impl<'a> Queries<'a> {
     /// Its safety: the pages hold the keys and values of positions `0..position + queries` as `K`; `q`, `angles` and `out`
     /// have the rows described; nothing else touches `out`; the scratch has room for `queries * group` rows and has served
     /// no other shape of head.
-    pub fn over<K: Stored>(self) -> impl Kernel<Output = ()> + use<'a, K> {
-        Attention(self, PhantomData::<K>)
+    pub fn over<K: Stored>(self, scratch: &'a mut Scratch) -> impl Kernel<Output = ()> + use<'a, K> {
+        Attention(Work { queries: self, scratch }, PhantomData::<K>)
+    }
+
+    /// The kernel over the keys and values of some segments, whose results go to `partials`,
+    /// `[segments, rows, partial_len]`: what [`Queries::merged`] makes an output of.
+    ///
+    /// Its safety is that of [`Queries::over`], for the keys of these segments; nothing else touches their partials.
+    pub fn over_segments<K: Stored>(
+        self,
+        numbers: Range<usize>,
+        partials: *mut f32,
+        scratch: &'a mut Scratch,
+    ) -> impl Kernel<Output = ()> + use<'a, K> {
+        SomeSegments { attention: Attention(Work { queries: self, scratch }, PhantomData::<K>), numbers, partials }
+    }
+
+    /// The kernel that merges the results of all segments.
+    ///
+    /// Its safety: the partials are there, and nothing else touches `out`.
+    pub fn merged(self, partials: *const f32, scratch: &'a mut Scratch) -> impl Kernel<Output = ()> + use<'a> {
+        Merge { work: Work { queries: self, scratch }, partials }
+    }
+
+    /// Queries of all heads.
+    fn rows(&self) -> usize {
+        self.queries * self.group
+    }
+
+    /// The position behind the last query.
+    fn end(&self) -> usize {
+        self.position + self.queries
+    }
+
+    /// The first position that a row sees.
+    #[inline(always)]
+    fn lowest(&self, row: usize) -> usize {
+        (self.position + row / self.group + 1).saturating_sub(self.window)
+    }
+
+    /// The rows that see keys of segment `number`: not those before it, nor those that it is too far behind.
+    #[inline(always)]
+    fn seeing_segment(&self, number: usize) -> Range<usize> {
+        let start = number * SEGMENT;
+        let end = (start + SEGMENT).min(self.end());
+        let last = end.saturating_add(self.window).saturating_sub(self.position + 1).saturating_mul(self.group);
+        self.seeing(start, 0..self.rows().min(last))
+    }
+
+    /// Those of `rows` that see position `key`, or keys behind it.
+    #[inline(always)]
+    fn seeing(&self, key: usize, rows: Range<usize>) -> Range<usize> {
+        let first = key.saturating_sub(self.position) * self.group;
+        rows.start.max(first)..rows.end
+    }
+
+    /// Where the output of row `row` goes.
+    #[inline(always)]
+    fn out(&self, row: usize) -> *mut f32 {
+        self.out.wrapping_add(row / self.group * self.out_stride + row % self.group * self.layout.head_dim)
     }
 }
 
-struct Attention<'a, K>(Queries<'a>, PhantomData<K>);
+/// Numbers of what one segment gives a query: its output, then the largest score and the sum of the exponentials.
+pub const fn partial_len(head_dim: usize) -> usize {
+    head_dim + 2
+}
+
+/// Segments that `positions` positions take.
+pub fn segments(positions: usize) -> usize {
+    positions.div_ceil(SEGMENT)
+}
+
+struct Attention<'a, K>(Work<'a>, PhantomData<K>);
 
 impl<K: Stored> Kernel for Attention<'_, K> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn body<S: Simd>(mut self) {
-        let dim = self.0.layout.head_dim;
-        let rows = self.0.queries * self.0.group;
-        let end = self.0.position + self.0.queries;
-        let (group, first_out, stride) = (self.0.group, self.0.out, self.0.out_stride);
-        let out = |row: usize| first_out.wrapping_add(row / group * stride + row % group * dim);
-        let queries = self.0.scratch.queries.as_mut_ptr();
-        let (scores, segment) = (self.0.scratch.scores.as_mut_ptr(), self.0.scratch.segment.as_mut_ptr());
-        // SAFETY: rows, keys and pages are within what the struct promises; a segment's keys are stored up to `end`.
+        // SAFETY: rows, keys and pages are within what the struct promises; a segment's keys are stored up to the last query.
         unsafe {
-            for row in 0..rows {
-                let (query, head) = (row / self.0.group, row % self.0.group);
-                let q = self.0.q.add(query * self.0.q_stride + head * self.0.shape.head_dim);
-                let angles = self.0.angles.add(query * self.0.angles_stride);
+            self.0.prepare::<S>();
+            for number in self.0.lowest(0) / SEGMENT..segments(self.0.end()) {
+                let rows = self.segment::<S>(number);
+                for row in rows {
+                    let segment = self.0.scratch.segment.as_ptr().add(row * self.0.layout.head_dim);
+                    let (max, sum) = self.0.scratch.latest[row];
+                    let first = number * SEGMENT <= self.0.lowest(row);
+                    self.0.merge::<S>(row, first, max, sum, segment);
+                }
+            }
+            self.0.finish::<S>();
+        }
+    }
+}
+
+struct SomeSegments<'a, K> {
+    attention: Attention<'a, K>,
+    numbers: Range<usize>,
+    partials: *mut f32,
+}
+
+impl<K: Stored> Kernel for SomeSegments<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        let mut attention = self.attention;
+        let (dim, rows) = (attention.0.layout.head_dim, attention.0.rows());
+        // SAFETY: as in `Attention`; a partial result has `partial_len` numbers.
+        unsafe {
+            attention.0.prepare::<S>();
+            for number in self.numbers {
+                for row in attention.segment::<S>(number) {
+                    let to = self.partials.add((number * rows + row) * partial_len(dim));
+                    let scratch = &attention.0.scratch;
+                    std::ptr::copy_nonoverlapping(scratch.segment.as_ptr().add(row * dim), to, dim);
+                    (*to.add(dim), *to.add(dim + 1)) = scratch.latest[row];
+                }
+            }
+        }
+    }
+}
+
+struct Merge<'a> {
+    work: Work<'a>,
+    partials: *const f32,
+}
+
+impl Kernel for Merge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        let mut work = self.work;
+        let (dim, rows) = (work.layout.head_dim, work.rows());
+        // SAFETY: as in `SomeSegments`.
+        unsafe {
+            for number in work.lowest(0) / SEGMENT..segments(work.end()) {
+                for row in work.seeing_segment(number) {
+                    let from = self.partials.add((number * rows + row) * partial_len(dim));
+                    let first = number * SEGMENT <= work.lowest(row);
+                    work.merge::<S>(row, first, *from.add(dim), *from.add(dim + 1), from);
+                }
+            }
+            work.finish::<S>();
+        }
+    }
+}
+
+/// Queries and the scratch they are worked out in.
+struct Work<'a> {
+    queries: Queries<'a>,
+    scratch: &'a mut Scratch,
+}
+
+impl<'a> Deref for Work<'a> {
+    type Target = Queries<'a>;
+    fn deref(&self) -> &Queries<'a> {
+        &self.queries
+    }
+}
+
+/// The safety of all functions: that of [`Queries::over`].
+impl Work<'_> {
+    /// Norms, rotates and scales the queries.
+    #[inline(always)]
+    unsafe fn prepare<S: Simd>(&mut self) {
+        let dim = self.layout.head_dim;
+        let queries = self.scratch.queries.as_mut_ptr();
+        // SAFETY: as `over` says.
+        unsafe {
+            for row in 0..self.rows() {
+                let (query, head) = (row / self.group, row % self.group);
+                let q = self.q.add(query * self.q_stride + head * self.shape.head_dim);
+                let angles = self.angles.add(query * self.angles_stride);
                 let to = queries.add(row * dim);
-                self.0.shape.prepare::<S>(q, self.0.q_norm, angles, to);
+                self.shape.prepare::<S>(q, self.q_norm, angles, to);
                 for i in (0..dim).step_by(LANES) {
-                    S::store(to.add(i), S::mul(S::load(to.add(i)), S::splat(self.0.scale)));
+                    S::store(to.add(i), S::mul(S::load(to.add(i)), S::splat(self.scale)));
                 }
             }
-            // The first key that a row sees.
-            let (position, window) = (self.0.position, self.0.window);
-            let lowest = |row: usize| (position + row / group + 1).saturating_sub(window);
-            for start in (lowest(0) / SEGMENT * SEGMENT..end).step_by(SEGMENT) {
-                let keys = (end - start).min(SEGMENT);
-                // Queries before the segment see none of its keys, nor do those that it is too far behind.
-                let first = start.saturating_sub(position) * group;
-                let last =
-                    (start + keys).saturating_add(window).saturating_sub(position + 1).saturating_mul(group).min(rows);
-                self.scores::<S>(start, keys, first..last, queries, scores);
-                for row in first..last {
-                    let lowest = lowest(row);
-                    let valid = lowest.saturating_sub(start)..(position + row / group + 1 - start).min(keys);
-                    let scores = scores.add(row * SEGMENT);
-                    if let Some(cap) = self.0.softcap {
-                        softcap::<S>(scores, keys.next_multiple_of(LANES), cap);
-                    }
-                    let (max, sum) = softmax::<S>(scores, valid, keys);
-                    self.0.scratch.running[row].merge::<S>(max, sum, start <= lowest);
-                }
-                self.values::<S>(start, keys, first..last, scores, segment);
-                for row in first..last {
-                    let running = self.0.scratch.running[row];
-                    let (keep, take) = (S::splat(running.keep), S::splat(running.take));
-                    let opens = start <= lowest(row);
-                    for i in (0..dim).step_by(LANES) {
-                        let (new, out) = (S::load(segment.add(row * dim + i)), out(row).add(i));
-                        let old = if opens { S::splat(0.0) } else { S::load(out) };
-                        S::store(out, S::fma(old, keep, S::mul(new, take)));
-                    }
-                }
+        }
+    }
+
+    /// Takes the next segment's maximum, sum and output into the output of a row.
+    #[inline(always)]
+    unsafe fn merge<S: Simd>(&mut self, row: usize, first: bool, max: f32, sum: f32, segment: *const f32) {
+        // SAFETY: as `over` says; the segment has `head_dim` values.
+        unsafe {
+            let running = &mut self.scratch.running[row];
+            running.merge::<S>(max, sum, first);
+            let (keep, take) = (S::splat(running.keep), S::splat(running.take));
+            for i in (0..self.layout.head_dim).step_by(LANES) {
+                let (new, out) = (S::load(segment.add(i)), self.out(row).add(i));
+                let old = if first { S::splat(0.0) } else { S::load(out) };
+                S::store(out, S::fma(old, keep, S::mul(new, take)));
             }
-            for row in 0..rows {
-                let sum = S::splat(self.0.scratch.running[row].sum);
-                for i in (0..dim).step_by(LANES) {
-                    let out = out(row).add(i);
+        }
+    }
+
+    /// Divides all outputs by their sums.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(&mut self) {
+        // SAFETY: as `over` says.
+        unsafe {
+            for row in 0..self.rows() {
+                let sum = S::splat(self.scratch.running[row].sum);
+                for i in (0..self.layout.head_dim).step_by(LANES) {
+                    let out = self.out(row).add(i);
                     S::store(out, S::div(S::load(out), sum));
                 }
             }
@@ -180,54 +324,58 @@ impl<K: Stored> Kernel for Attention<'_, K> {
 }
 
 impl<K: Stored> Attention<'_, K> {
-    /// `scores[row, key] = q[row] · k[key]` for the segment's keys, rounded up to whole groups of 16.
+    /// Attends to the keys of segment `number`: leaves the output, the maximum and the sum of each row that sees it in the
+    /// scratch, and answers with these rows.
     #[inline(always)]
-    unsafe fn scores<S: Simd>(&mut self, start: usize, keys: usize, rows: Range<usize>, q: *const f32, out: *mut f32) {
-        let dim = self.0.layout.head_dim;
-        for slot in (0..keys).step_by(PAGE) {
-            // SAFETY: the page exists and holds panels of 16 keys.
-            unsafe {
-                let (page, groups) = (self.0.pages[(start + slot) / PAGE].0, (keys - slot).min(PAGE).div_ceil(LANES));
-                let product = FloatMatMul {
-                    panels: K::keys::<S>(&self.0.layout, page, groups, self.0.scratch.page.as_mut_ptr()),
-                    panel_bytes: dim * LANES * K::Element::BYTES,
-                    range: 0..groups,
-                    cols: dim,
-                    x: q,
-                    x_stride: dim,
-                    tokens: rows.clone(),
-                    out: out.add(slot),
-                    out_stride: SEGMENT,
-                    accumulate: false,
-                };
-                product.of_type::<K::Element>().body::<S>();
-            }
+    unsafe fn segment<S: Simd>(&mut self, number: usize) -> Range<usize> {
+        let start = number * SEGMENT;
+        let keys = (self.0.end() - start).min(SEGMENT);
+        let rows = self.0.seeing_segment(number);
+        if rows.is_empty() {
+            return rows;
         }
-    }
-
-    /// `out[row] = Σ p[row, key] * v[key]` over the segment's keys.
-    #[inline(always)]
-    unsafe fn values<S: Simd>(&mut self, start: usize, keys: usize, rows: Range<usize>, p: *const f32, out: *mut f32) {
-        let dim = self.0.layout.head_dim;
-        for slot in (0..keys).step_by(PAGE) {
-            // SAFETY: the page exists; behind its keys stand panels of 16 of the head's values.
-            unsafe {
-                let (page, keys) = (self.0.pages[(start + slot) / PAGE].0, (keys - slot).min(PAGE));
-                let product = FloatMatMul {
-                    panels: K::values::<S>(&self.0.layout, page, keys, self.0.scratch.page.as_mut_ptr()),
-                    panel_bytes: PAGE * LANES * K::Element::BYTES,
-                    range: 0..dim / LANES,
-                    cols: keys,
-                    x: p.add(slot),
+        let scratch = &mut *self.0.scratch;
+        let (queries, scores) = (scratch.queries.as_ptr(), scratch.scores.as_mut_ptr());
+        let (segment, room) = (scratch.segment.as_mut_ptr(), scratch.page.as_mut_ptr());
+        let latest = scratch.latest.as_mut_ptr();
+        let (layout, dim) = (self.0.layout, self.0.layout.head_dim);
+        let product = |slot: usize| PageProduct {
+            layout: &layout,
+            page: self.0.pages[(start + slot) / PAGE].0,
+            keys: (keys - slot).min(PAGE),
+            x: queries,
+            x_stride: dim,
+            rows: self.0.seeing(start + slot, rows.clone()),
+            out: scores.wrapping_add(slot),
+            out_stride: SEGMENT,
+            accumulate: false,
+            room,
+        };
+        // SAFETY: the pages up to the last query exist; rows have SEGMENT scores.
+        unsafe {
+            for slot in (0..keys).step_by(PAGE) {
+                K::scores::<S>(product(slot));
+            }
+            for row in rows.clone() {
+                let end = (self.0.position + row / self.0.group + 1 - start).min(keys);
+                let (valid, scores) = (self.0.lowest(row).saturating_sub(start)..end, scores.add(row * SEGMENT));
+                if let Some(cap) = self.0.softcap {
+                    softcap::<S>(scores, end.next_multiple_of(LANES), cap);
+                }
+                *latest.add(row) = softmax::<S>(scores, valid, keys);
+            }
+            for slot in (0..keys).step_by(PAGE) {
+                K::values::<S>(PageProduct {
+                    x: scores.add(slot),
                     x_stride: SEGMENT,
-                    tokens: rows.clone(),
-                    out,
+                    out: segment,
                     out_stride: dim,
                     accumulate: slot > 0,
-                };
-                product.of_type::<K::Element>().body::<S>();
+                    ..product(slot)
+                });
             }
         }
+        rows
     }
 }
 

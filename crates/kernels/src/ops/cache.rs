@@ -5,10 +5,13 @@
 //! the float matmul. int8 keys and values are followed by their f16 scales: `[group][block of 32][16 keys]` and
 //! `[block of 32][PAGE keys]`.
 
+use std::ops::Range;
+
+use super::matmul::FloatMatMul;
 use crate::backend::KvType;
 use crate::quant::panel::{BLOCK, Element};
 use crate::quant::{F16, F32};
-use crate::simd::{LANES, Simd};
+use crate::simd::{Kernel, LANES, Simd};
 
 /// Positions in a page.
 pub const PAGE: usize = 64;
@@ -30,24 +33,76 @@ impl HeadLayout {
     }
 
     /// Blocks of a head with a scale each.
-    fn blocks(&self) -> usize {
+    pub(super) fn blocks(&self) -> usize {
         self.head_dim.div_ceil(BLOCK)
     }
 }
 
+/// Rows of queries that are multiplied with the keys, or values, of a page.
+#[derive(Clone)]
+pub struct PageProduct<'a> {
+    pub layout: &'a HeadLayout,
+    pub page: *const u8,
+    /// Keys, or values, of the page that are used: its first.
+    pub keys: usize,
+    /// Row-major `[row, head_dim]` queries for keys; `[row, keys]` probabilities for values.
+    pub x: *const f32,
+    pub x_stride: usize,
+    pub rows: Range<usize>,
+    /// Row-major `[row, keys]`, in whole groups of 16 keys, or `[row, head_dim]`.
+    pub out: *mut f32,
+    pub out_stride: usize,
+    /// Whether to go on from the sums that `out` holds.
+    pub accumulate: bool,
+    /// `[PAGE, head_dim]` of scratch.
+    pub room: *mut f32,
+}
+
 /// A way to read keys and values.
 ///
-/// The safety of all functions: that of [`Simd`]; the page holds the head's keys and values; `room` has space for a page's
-/// keys, `[PAGE, head_dim]`, and nothing else touches it while the answer is used.
+/// The safety of all functions: that of [`Simd`]; the page holds the head's keys and values; x and `out` have the rows;
+/// nothing else touches `out` and `room`.
 #[allow(clippy::missing_safety_doc)]
 pub trait Stored: 'static {
-    /// What the panels hold.
-    type Element: Element;
+    /// `out[row, key] = x[row] · k[key]`, summed over the head's values in order.
+    unsafe fn scores<S: Simd>(product: PageProduct);
+    /// `out[row] += Σ x[row, key] * v[key]`, summed over keys in order.
+    unsafe fn values<S: Simd>(product: PageProduct);
+}
 
-    /// Panels of the keys in the first `groups` groups.
-    unsafe fn keys<S: Simd>(layout: &HeadLayout, page: *const u8, groups: usize, room: *mut f32) -> *const u8;
-    /// Panels of the first `keys` values.
-    unsafe fn values<S: Simd>(layout: &HeadLayout, page: *const u8, keys: usize, room: *mut f32) -> *const u8;
+impl PageProduct<'_> {
+    /// The product with panels of the page's keys.
+    pub(super) fn with_keys(&self, panels: *const u8, element_bytes: usize) -> FloatMatMul {
+        let dim = self.layout.head_dim;
+        self.product(panels, dim, element_bytes, 0..self.keys.div_ceil(LANES))
+    }
+
+    /// The product with panels of the page's values.
+    pub(super) fn with_values(&self, panels: *const u8, element_bytes: usize) -> FloatMatMul {
+        let product = self.product(panels, PAGE, element_bytes, 0..self.layout.head_dim / LANES);
+        FloatMatMul { cols: self.keys, ..product }
+    }
+
+    fn product(&self, panels: *const u8, cols: usize, element_bytes: usize, range: Range<usize>) -> FloatMatMul {
+        FloatMatMul {
+            panels,
+            panel_bytes: cols * LANES * element_bytes,
+            range,
+            cols,
+            x: self.x,
+            x_stride: self.x_stride,
+            tokens: self.rows.clone(),
+            out: self.out,
+            out_stride: self.out_stride,
+            accumulate: self.accumulate,
+        }
+    }
+
+    /// Where the page's keys, and its values, begin.
+    pub(super) fn parts(&self) -> [*const u8; 2] {
+        let keys = self.page.wrapping_add(self.layout.offset);
+        [keys, keys.wrapping_add(self.layout.part_bytes())]
+    }
 }
 
 /// Panels are read as they are stored.
@@ -55,26 +110,14 @@ macro_rules! as_stored {
     ($element:ty) => {
         #[allow(clippy::undocumented_unsafe_blocks)] // As the trait says.
         impl Stored for $element {
-            type Element = Self;
-
             #[inline(always)]
-            unsafe fn keys<S: Simd>(
-                layout: &HeadLayout,
-                page: *const u8,
-                _groups: usize,
-                _room: *mut f32,
-            ) -> *const u8 {
-                unsafe { page.add(layout.offset) }
+            unsafe fn scores<S: Simd>(product: PageProduct) {
+                unsafe { product.with_keys(product.parts()[0], Self::BYTES).of_type::<Self>().body::<S>() }
             }
 
             #[inline(always)]
-            unsafe fn values<S: Simd>(
-                layout: &HeadLayout,
-                page: *const u8,
-                _keys: usize,
-                _room: *mut f32,
-            ) -> *const u8 {
-                unsafe { page.add(layout.offset + layout.part_bytes()) }
+            unsafe fn values<S: Simd>(product: PageProduct) {
+                unsafe { product.with_values(product.parts()[1], Self::BYTES).of_type::<Self>().body::<S>() }
             }
         }
     };
@@ -82,54 +125,6 @@ macro_rules! as_stored {
 
 as_stored!(F32);
 as_stored!(F16);
-
-/// int8 with scales: decoded page by page.
-pub struct Q8;
-
-#[allow(clippy::undocumented_unsafe_blocks)] // As the trait says.
-impl Stored for Q8 {
-    type Element = F32;
-
-    #[inline(always)]
-    unsafe fn keys<S: Simd>(layout: &HeadLayout, page: *const u8, groups: usize, room: *mut f32) -> *const u8 {
-        let dim = layout.head_dim;
-        unsafe {
-            let q = page.add(layout.offset);
-            let scales = q.add(PAGE * dim);
-            for group in 0..groups {
-                for block in 0..layout.blocks() {
-                    let scale = S::load_f16(scales.add((group * layout.blocks() + block) * LANES * 2));
-                    for i in block * BLOCK..dim.min((block + 1) * BLOCK) {
-                        let at = (group * dim + i) * LANES;
-                        S::store(room.add(at), S::mul(S::load_i8(q.add(at)), scale));
-                    }
-                }
-            }
-        }
-        room.cast()
-    }
-
-    #[inline(always)]
-    unsafe fn values<S: Simd>(layout: &HeadLayout, page: *const u8, keys: usize, room: *mut f32) -> *const u8 {
-        let dim = layout.head_dim;
-        unsafe {
-            let q = page.add(layout.offset + layout.part_bytes());
-            let scales = q.add(PAGE * dim);
-            for group in 0..dim / LANES {
-                let of_block = scales.add(group * LANES / BLOCK * PAGE * 2);
-                for first in (0..keys).step_by(LANES) {
-                    let mut scale = [0.0; LANES];
-                    S::store(scale.as_mut_ptr(), S::load_f16(of_block.add(first * 2)));
-                    for (i, scale) in scale.into_iter().enumerate() {
-                        let at = (group * PAGE + first + i) * LANES;
-                        S::store(room.add(at), S::mul(S::load_i8(q.add(at)), S::splat(scale)));
-                    }
-                }
-            }
-        }
-        room.cast()
-    }
-}
 
 /// Stores one head's key and value in slot `slot` of a page. Numbers saturate at the largest half, so that a stored number
 /// is finite unless it was NaN.

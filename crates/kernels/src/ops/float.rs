@@ -4,8 +4,11 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::matmul::FloatMatMul;
+use crate::quant::F32;
 use crate::quant::panel::Element;
 use crate::simd::{Kernel, LANES, Simd};
 
@@ -27,6 +30,18 @@ impl<E: Element> Kernel for Float<E> {
     }
 }
 
+/// Tokens from which on narrow values are unpacked once for all of them.
+const UNPACKED_TOKENS: usize = 16;
+/// Columns that are unpacked at once: two panels of them take half of a first-level cache of 32 KiB.
+const UNPACKED_COLS: usize = 128;
+
+/// Some columns of R panels: where each begins.
+#[derive(Clone)]
+struct Columns<const R: usize> {
+    w: [*const u8; R],
+    range: Range<usize>,
+}
+
 impl<E: Element> Float<E> {
     #[inline(always)]
     unsafe fn tiles<S: Simd, const R: usize, const T: usize>(&self) {
@@ -37,59 +52,101 @@ impl<E: Element> Float<E> {
             // Few tokens leave registers for more panels, whose independent sums hide the latency of an addition.
             while tokens.len() <= 2 && T > 2 && panel + 4 <= self.0.range.end {
                 for token in tokens.clone() {
-                    self.tile::<S, 4, 1>(panel, token);
+                    self.tile::<S, E, 4, 1>(panel, token, self.columns(panel));
                 }
                 panel += 4;
             }
+            if E::BYTES < size_of::<f32>() && tokens.len() >= UNPACKED_TOKENS {
+                let mut unpacked = MaybeUninit::<[[[f32; LANES]; UNPACKED_COLS]; R]>::uninit();
+                while panel + R <= self.0.range.end {
+                    let packed = self.columns::<R>(panel).w;
+                    for first in (0..self.0.cols).step_by(UNPACKED_COLS) {
+                        let range = first..self.0.cols.min(first + UNPACKED_COLS);
+                        let mut w = [std::ptr::null(); R];
+                        for r in 0..R {
+                            let room = (&raw mut (*unpacked.as_mut_ptr())[r]).cast::<f32>();
+                            for (i, col) in range.clone().enumerate() {
+                                let values = E::load::<S>(packed[r].add(col * LANES * E::BYTES));
+                                S::store(room.add(i * LANES), values);
+                            }
+                            w[r] = room.cast_const().cast();
+                        }
+                        self.tokens::<S, F32, R, T>(panel, Columns { w, range });
+                    }
+                    panel += R;
+                }
+            }
             while panel + R <= self.0.range.end {
-                let mut token = tokens.start;
-                while token + T <= tokens.end {
-                    self.tile::<S, R, T>(panel, token);
-                    token += T;
-                }
-                if T > 4 && token + 4 <= tokens.end {
-                    self.tile::<S, R, 4>(panel, token);
-                    token += 4;
-                }
-                if T > 2 && token + 2 <= tokens.end {
-                    self.tile::<S, R, 2>(panel, token);
-                    token += 2;
-                }
-                while token < tokens.end {
-                    self.tile::<S, R, 1>(panel, token);
-                    token += 1;
-                }
+                self.tokens::<S, E, R, T>(panel, self.columns(panel));
                 panel += R;
             }
             while panel < self.0.range.end {
                 for token in tokens.clone() {
-                    self.tile::<S, 1, 1>(panel, token);
+                    self.tile::<S, E, 1, 1>(panel, token, self.columns(panel));
                 }
                 panel += 1;
             }
         }
     }
 
+    /// All columns of the panels from `panel` on.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const T: usize>(&self, panel: usize, token: usize) {
+    fn columns<const R: usize>(&self, panel: usize) -> Columns<R> {
+        let m = &self.0;
+        let w = std::array::from_fn(|r| m.panels.wrapping_add((panel + r) * m.panel_bytes));
+        Columns { w, range: 0..m.cols }
+    }
+
+    /// Some columns of R panels with all tokens.
+    #[inline(always)]
+    unsafe fn tokens<S: Simd, W: Element, const R: usize, const T: usize>(&self, panel: usize, columns: Columns<R>) {
+        let tokens = self.0.tokens.clone();
+        let mut token = tokens.start;
+        // SAFETY: each tile lies within the tokens.
+        unsafe {
+            while token + T <= tokens.end {
+                self.tile::<S, W, R, T>(panel, token, columns.clone());
+                token += T;
+            }
+            if T > 4 && token + 4 <= tokens.end {
+                self.tile::<S, W, R, 4>(panel, token, columns.clone());
+                token += 4;
+            }
+            if T > 2 && token + 2 <= tokens.end {
+                self.tile::<S, W, R, 2>(panel, token, columns.clone());
+                token += 2;
+            }
+            while token < tokens.end {
+                self.tile::<S, W, R, 1>(panel, token, columns.clone());
+                token += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, W: Element, const R: usize, const T: usize>(
+        &self,
+        panel: usize,
+        token: usize,
+        Columns { w, range }: Columns<R>,
+    ) {
         let m = &self.0;
         // SAFETY: panels `panel..panel + R` and tokens `token..token + T` exist; a panel has `cols` columns of 16 values.
         unsafe {
-            let w: [*const u8; R] = std::array::from_fn(|r| m.panels.add((panel + r) * m.panel_bytes));
-            let x: [*const f32; T] = std::array::from_fn(|t| m.x.add((token + t) * m.x_stride));
+            let x: [*const f32; T] = std::array::from_fn(|t| m.x.add((token + t) * m.x_stride + range.start));
             let out = |r: usize, t: usize| m.out.add((token + t) * m.out_stride + (panel + r) * LANES);
             let mut acc = [[S::splat(0.0); T]; R];
-            if m.accumulate {
+            if m.accumulate || range.start > 0 {
                 for r in 0..R {
                     for t in 0..T {
                         acc[r][t] = S::load(out(r, t));
                     }
                 }
             }
-            for col in 0..m.cols {
+            for col in 0..range.len() {
                 let mut values = [S::splat(0.0); R];
                 for r in 0..R {
-                    values[r] = E::load::<S>(w[r].add(col * LANES * E::BYTES));
+                    values[r] = W::load::<S>(w[r].add(col * LANES * W::BYTES));
                 }
                 for t in 0..T {
                     let xv = S::splat(*x[t].add(col));

@@ -18,8 +18,18 @@ use crate::quant::panel::{BLOCK, Element, Packed};
 use crate::quant::planes::Planes;
 use crate::simd::{Kernel, LANES, Simd};
 
-/// Tokens from which on it pays to unpack a panel once for all of them.
+/// Tokens beyond which it pays to unpack a panel once for all of them.
 const UNPACKED_TOKENS: usize = 8;
+
+/// One of the tiles that take the same weights in turn.
+#[derive(Clone, Copy)]
+struct Tile {
+    /// Its first token.
+    token: usize,
+    /// Its number, and how many there are: each fetches its share of what is needed next.
+    turn: usize,
+    turns: usize,
+}
 
 /// A part of a product with quantized weights.
 #[derive(Clone)]
@@ -82,9 +92,9 @@ impl<P: Packed> Kernel for Int<'_, P> {
         // SAFETY: the tiles stay within the range and the tokens.
         unsafe {
             match S::INT_TILE {
-                (2, 4) => self.pass::<S, 2, 4>(),
-                (1, 2) => self.pass::<S, 1, 2>(),
-                _ => self.pass::<S, 1, 1>(),
+                (2, 4) => self.pass::<S, 2, 4, 8>(),
+                (1, 2) => self.pass::<S, 1, 2, 2>(),
+                _ => self.pass::<S, 1, 1, 1>(),
             }
         }
     }
@@ -92,14 +102,14 @@ impl<P: Packed> Kernel for Int<'_, P> {
 
 impl<P: Packed> Int<'_, P> {
     /// Covers the range with tiles of R panels and T tokens, smaller ones at the edges. Many tokens share the unpacking of
-    /// a chunk of R panels; few take the panels as they are.
+    /// a chunk of R panels; few take the panels as they are, one by one if they fit a tile of D tokens.
     #[inline(always)]
-    unsafe fn pass<S: Simd, const R: usize, const T: usize>(&self) {
+    unsafe fn pass<S: Simd, const R: usize, const T: usize, const D: usize>(&self) {
         let (m, mut panel) = (&self.0, self.0.range.start);
         let blocks = m.cols / BLOCK;
         // SAFETY: each tile lies within the range, the tokens and the columns.
         unsafe {
-            if m.tokens.len() >= UNPACKED_TOKENS {
+            if m.tokens.len() > UNPACKED_TOKENS {
                 let mut unpacked = MaybeUninit::<Unpacked<R>>::uninit();
                 while panel + R <= m.range.end {
                     for first in (0..blocks).step_by(UNPACKED_BLOCKS) {
@@ -119,12 +129,13 @@ impl<P: Packed> Int<'_, P> {
                 }
             }
             // A lone token reads one panel after the other, as memory likes it best.
-            while m.tokens.len() > 1 && panel + R <= m.range.end {
+            let few = m.tokens.len() > 1 && m.tokens.len() <= T;
+            while few && panel + R <= m.range.end {
                 self.tokens::<S, _, R, T>(std::array::from_fn(|r| self.panel(panel + r, R - 1)), panel, 0..blocks);
                 panel += R;
             }
             while panel < m.range.end {
-                self.tokens::<S, _, 1, T>([self.panel(panel, 0)], panel, 0..blocks);
+                self.tokens::<S, _, 1, D>([self.panel(panel, 0)], panel, 0..blocks);
                 panel += 1;
             }
         }
@@ -146,18 +157,24 @@ impl<P: Packed> Int<'_, P> {
         panel: usize,
         blocks: Range<usize>,
     ) {
-        let mut token = self.0.tokens.start;
-        // SAFETY: tiles end at the last token and lie in one group of rows.
+        let mut tile = Tile { token: self.0.tokens.start, turn: 0, turns: self.0.tokens.len().div_ceil(T) };
+        // SAFETY: tiles end at the last token and lie in two groups of rows.
         unsafe {
-            while token < self.0.tokens.end {
-                let most = (self.0.tokens.end - token).min(T).min(GROUP - token % GROUP);
+            while tile.token < self.0.tokens.end {
+                let ragged = tile.token % GROUP;
+                let most = (self.0.tokens.end - tile.token).min(T).min(if ragged > 0 { GROUP - ragged } else { T });
                 match most {
-                    4 if T >= 4 => self.tile::<S, W, R, 4>(w, panel, token, blocks.clone()),
-                    3 if T >= 4 => self.tile::<S, W, R, 3>(w, panel, token, blocks.clone()),
-                    2 if T >= 2 => self.tile::<S, W, R, 2>(w, panel, token, blocks.clone()),
-                    _ => self.tile::<S, W, R, 1>(w, panel, token, blocks.clone()),
+                    8 if T >= 8 => self.tile::<S, W, R, 8>(w, panel, tile, blocks.clone()),
+                    7 if T >= 8 => self.tile::<S, W, R, 7>(w, panel, tile, blocks.clone()),
+                    6 if T >= 8 => self.tile::<S, W, R, 6>(w, panel, tile, blocks.clone()),
+                    5 if T >= 8 => self.tile::<S, W, R, 5>(w, panel, tile, blocks.clone()),
+                    4 if T >= 4 => self.tile::<S, W, R, 4>(w, panel, tile, blocks.clone()),
+                    3 if T >= 4 => self.tile::<S, W, R, 3>(w, panel, tile, blocks.clone()),
+                    2 if T >= 2 => self.tile::<S, W, R, 2>(w, panel, tile, blocks.clone()),
+                    _ => self.tile::<S, W, R, 1>(w, panel, tile, blocks.clone()),
                 }
-                token += most;
+                tile.token += most;
+                tile.turn += 1;
             }
         }
     }
@@ -167,17 +184,16 @@ impl<P: Packed> Int<'_, P> {
         &self,
         w: [W; R],
         panel: usize,
-        token: usize,
+        tile: Tile,
         blocks: Range<usize>,
     ) {
-        let m = &self.0;
+        let (m, token) = (&self.0, tile.token);
         let halves = if P::HALVES { 2 } else { 1 };
-        // SAFETY: panels `panel..panel + R` and tokens `token..token + T` exist, the tokens in one group; the blocks are
-        // below `cols / BLOCK`.
+        let bias = if P::Planes::WIDE { S::WIDE_BIAS } else { P::BIAS };
+        // SAFETY: panels `panel..panel + R` and tokens `token..token + T` exist, the tokens beyond a group in the next one;
+        // the blocks are below `cols / BLOCK`.
         unsafe {
-            let x = m.x.row(token);
-            // The other tokens find in the cache what the first fetch.
-            let first = token == m.tokens.start;
+            let groups = [m.x.row(token), m.x.row(if T > GROUP { token + GROUP } else { token })];
             let out = |r: usize, t: usize| m.out.add((token + t) * m.out_stride + (panel + r) * LANES);
             let mut acc = [[S::splat(0.0); T]; R];
             if blocks.start > 0 {
@@ -187,57 +203,74 @@ impl<P: Packed> Int<'_, P> {
                     }
                 }
             }
-            for block in blocks {
-                if first {
-                    for r in 0..R {
-                        w[r].prefetch::<S>(block);
-                    }
-                }
-                let mut sums = [[[S::splat_i(0); T]; R]; 2];
-                for half in 0..halves {
-                    for t in 0..T {
-                        let start = P::bias::<S>(S::splat_i(x.negative_sum::<P>(block, t, half)));
-                        for r in 0..R {
-                            sums[half][r][t] = start;
+            let mut fetch = blocks.start + tile.turn;
+            let mut starts = MaybeUninit::<[[[i32; GROUP * UNPACKED_BLOCKS]; 2]; 2]>::uninit();
+            for first in blocks.clone().step_by(UNPACKED_BLOCKS) {
+                let chunk = first..blocks.end.min(first + UNPACKED_BLOCKS);
+                // What the sums start from is read back as numbers, which costs no shuffle.
+                let starts = starts.as_mut_ptr().cast::<[[i32; GROUP * UNPACKED_BLOCKS]; 2]>();
+                for (g, group) in groups.iter().enumerate().take(T.div_ceil(GROUP)) {
+                    for half in 0..if bias == 0 { 0 } else { halves } {
+                        let (from, to) = (group.negative_sums::<P>(first, half), (*starts.add(g))[half].as_mut_ptr());
+                        for i in (0..chunk.len() * GROUP).step_by(LANES) {
+                            S::store_i(to.add(i), S::mul_i(S::load_i(from.add(i)), S::splat_i(bias)));
                         }
                     }
                 }
-                for j in 0..4 {
-                    let mut values = [(S::splat_b(0), S::splat_b(0)); R];
-                    for r in 0..R {
-                        values[r] = w[r].values::<S>(block, j);
-                    }
-                    for t in 0..T {
-                        let four = S::broadcast4(x.q(block, t).add(4 * j));
+                for block in chunk {
+                    if block == fetch {
+                        fetch += tile.turns;
                         for r in 0..R {
-                            sums[0][r][t] = dot::<S, P>(sums[0][r][t], values[r].0, four);
+                            w[r].prefetch::<S>(block);
                         }
                     }
-                    for t in 0..T {
-                        let four = S::broadcast4(x.q(block, t).add(16 + 4 * j));
-                        for r in 0..R {
-                            let sum = &mut sums[halves - 1][r][t];
-                            *sum = dot::<S, P>(*sum, values[r].1, four);
-                        }
-                    }
-                }
-                for half in 0..halves {
-                    let mut scale = [S::splat(0.0); R];
-                    for r in 0..R {
-                        scale[r] = w[r].scale::<S>(block, half);
-                    }
-                    for t in 0..T {
-                        let xd = S::splat(*x.scale(block, t));
-                        for r in 0..R {
-                            acc[r][t] = S::fma(S::to_float(sums[half][r][t]), S::mul(scale[r], xd), acc[r][t]);
-                        }
-                    }
-                }
-                if P::MIN {
-                    for r in 0..R {
-                        let min = w[r].min::<S>(block);
+                    let mut sums = [[[S::splat_i(0); T]; R]; 2];
+                    for half in 0..if bias == 0 { 0 } else { halves } {
                         for t in 0..T {
-                            acc[r][t] = S::fma(min, S::splat(*x.scaled_sum(block, t)), acc[r][t]);
+                            let start = (*starts.add(t / GROUP))[half][(block - first) * GROUP + t % GROUP];
+                            for r in 0..R {
+                                sums[half][r][t] = S::splat_i(start);
+                            }
+                        }
+                    }
+                    for j in 0..4 {
+                        let mut values = [(S::splat_b(0), S::splat_b(0)); R];
+                        for r in 0..R {
+                            values[r] = w[r].values::<S>(block, j);
+                        }
+                        for t in 0..T {
+                            let four = S::broadcast4(groups[t / GROUP].q(block, t % GROUP).add(4 * j));
+                            for r in 0..R {
+                                sums[0][r][t] = dot::<S, P>(sums[0][r][t], values[r].0, four);
+                            }
+                        }
+                        for t in 0..T {
+                            let four = S::broadcast4(groups[t / GROUP].q(block, t % GROUP).add(16 + 4 * j));
+                            for r in 0..R {
+                                let sum = &mut sums[halves - 1][r][t];
+                                *sum = dot::<S, P>(*sum, values[r].1, four);
+                            }
+                        }
+                    }
+                    for half in 0..halves {
+                        let mut scale = [S::splat(0.0); R];
+                        for r in 0..R {
+                            scale[r] = w[r].scale::<S>(block, half);
+                        }
+                        for t in 0..T {
+                            let xd = S::splat(*groups[t / GROUP].scale(block, t % GROUP));
+                            for r in 0..R {
+                                acc[r][t] = S::fma(S::to_float(sums[half][r][t]), S::mul(scale[r], xd), acc[r][t]);
+                            }
+                        }
+                    }
+                    if P::MIN {
+                        for r in 0..R {
+                            let min = w[r].min::<S>(block);
+                            for t in 0..T {
+                                acc[r][t] =
+                                    S::fma(min, S::splat(*groups[t / GROUP].scaled_sum(block, t % GROUP)), acc[r][t]);
+                            }
                         }
                     }
                 }

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod cache;
+pub mod cache_q8;
 mod float;
 pub mod glu;
 pub mod heads;

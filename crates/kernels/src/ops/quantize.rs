@@ -23,8 +23,8 @@ pub struct QuantizedRows {
     scale: Buffer<f32>,
     /// scale * sum.
     scaled_sum: Buffer<f32>,
-    /// Minus the sum of the values, of the first 16, and of the others.
-    negative_sums: Buffer<[i32; 3]>,
+    /// Minus the sum of the values, of the first 16, and of the others; readable a vector beyond their end.
+    negative_sums: [Buffer<i32>; 3],
 }
 
 /// A row of [`QuantizedRows`], and the rows behind it in its group: pointers to their first blocks.
@@ -33,7 +33,7 @@ pub struct QuantizedRow {
     q: *mut [i8; BLOCK],
     scale: *mut f32,
     scaled_sum: *mut f32,
-    negative_sums: *mut [i32; 3],
+    negative_sums: [*mut i32; 3],
 }
 
 /// Block `block` of the row that stands `row` behind this one in its group. Safety: it exists.
@@ -54,11 +54,12 @@ impl QuantizedRow {
         unsafe { self.scaled_sum.add(block * GROUP + row) }
     }
 
-    /// Minus the sum of the block, or of its half where `P` has a scale for each half.
+    /// Where minus the sums of the block stand for this row and those behind it, and further blocks' [`GROUP`] numbers
+    /// later: of the whole block, or of its half where `P` has a scale for each half.
     #[inline(always)]
-    pub unsafe fn negative_sum<P: Packed>(&self, block: usize, row: usize, half: usize) -> i32 {
-        let sums = unsafe { &*self.negative_sums.add(block * GROUP + row) };
-        if P::HALVES { sums[1 + half] } else { sums[0] }
+    pub unsafe fn negative_sums<P: Packed>(&self, block: usize, half: usize) -> *const i32 {
+        let sums = self.negative_sums[if P::HALVES { 1 + half } else { 0 }];
+        unsafe { sums.add(block * GROUP) }
     }
 }
 
@@ -71,7 +72,11 @@ impl QuantizedRows {
             q: Buffer::zeroed(blocks)?,
             scale: Buffer::zeroed(blocks)?,
             scaled_sum: Buffer::zeroed(blocks)?,
-            negative_sums: Buffer::zeroed(blocks)?,
+            negative_sums: [
+                Buffer::zeroed(blocks + LANES)?,
+                Buffer::zeroed(blocks + LANES)?,
+                Buffer::zeroed(blocks + LANES)?,
+            ],
         })
     }
 
@@ -94,7 +99,7 @@ impl QuantizedRows {
                 q: self.q.ptr().add(at),
                 scale: self.scale.ptr().add(at),
                 scaled_sum: self.scaled_sum.ptr().add(at),
-                negative_sums: self.negative_sums.ptr().add(at),
+                negative_sums: self.negative_sums.each_ref().map(|sums| sums.ptr().add(at)),
             }
         }
     }
@@ -154,7 +159,9 @@ impl Kernel for Quantize<'_> {
                     negative_sums[0] = negative_sums[1] + negative_sums[2];
                     *row.scale(block, 0) = scales[i];
                     *row.scaled_sum(block, 0) = -(negative_sums[0] as f32) * scales[i];
-                    *row.negative_sums.add(block * GROUP) = negative_sums;
+                    for (to, sum) in row.negative_sums.iter().zip(negative_sums) {
+                        *to.add(block * GROUP) = sum;
+                    }
                 }
             }
         }

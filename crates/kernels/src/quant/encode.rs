@@ -136,6 +136,18 @@ unsafe fn extremes<S: Simd>(x: &[f32; 32]) -> (f32, f32) {
     }
 }
 
+/// Sixteen sub-blocks side by side: row i has value i of each, a sub-block in each lane.
+#[inline(always)]
+pub(super) fn in_lanes<const SUB: usize>(values: &[f32]) -> [[f32; LANES]; SUB] {
+    let mut rows = [[0.0; LANES]; SUB];
+    for (lane, sub) in values.as_chunks::<SUB>().0.iter().enumerate() {
+        for (row, v) in rows.iter_mut().zip(sub) {
+            row[lane] = *v;
+        }
+    }
+    rows
+}
+
 /// Batches of N values in parts of SUB, each part of another kind: normal numbers of sizes from 1e-30 to 1e19, denormal ones
 /// here and there, constants, zeros, integers that tie, one outlier, a large offset.
 #[cfg(test)]

@@ -55,6 +55,8 @@ pub trait Packed: 'static {
     const SUBS: usize;
     /// Bytes of the scales of a block of 16 rows.
     const SCALE_BYTES: usize;
+    /// What is subtracted from each value; values of whole bytes bring their tier's own.
+    const BIAS: i32 = 0;
     /// Whether there is a min.
     const MIN: bool = false;
     /// Whether each 16 values have a scale of their own.
@@ -63,16 +65,6 @@ pub trait Packed: 'static {
     /// Writes row `row` of a block: `planes` is `[SUBS][Planes::COUNT][64]`, zero before the first row; `scales` is
     /// `SCALE_BYTES` long.
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]);
-
-    /// `-bias * Σ x` from `-Σ x`.
-    ///
-    /// # Safety
-    /// As [`Simd`].
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(_negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::splat_i(0) }
-    }
 
     /// The scales of half `half` (0 unless HALVES) of sub-block `sub`.
     ///

@@ -54,17 +54,12 @@ impl Packed for Q40 {
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 1;
     const SCALE_BYTES: usize = 32;
+    const BIAS: i32 = 8;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
         planes::put_nibbles(planes, row, block[2..].first_chunk().expect("16 bytes of nibbles"));
         scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
-    }
-
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::shl_i::<3>(negative_sum) }
     }
 
     #[inline(always)]

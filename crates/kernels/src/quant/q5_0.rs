@@ -77,17 +77,12 @@ impl Packed for Q50 {
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 1;
     const SCALE_BYTES: usize = 32;
+    const BIAS: i32 = 16;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
         Self::Planes::put(planes, row, &quants(block[2..].first_chunk().expect("20 bytes follow")));
         scales[2 * row..2 * row + 2].copy_from_slice(&block[..2]);
-    }
-
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::shl_i::<4>(negative_sum) }
     }
 
     #[inline(always)]

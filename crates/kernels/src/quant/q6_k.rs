@@ -83,6 +83,7 @@ impl Packed for Q6K {
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 8;
     const SCALE_BYTES: usize = 288;
+    const BIAS: i32 = 32;
     const HALVES: bool = true;
 
     #[inline(always)]
@@ -95,12 +96,6 @@ impl Packed for Q6K {
         for (i, scale) in block[192..208].iter().enumerate() {
             scales[32 + i * 16 + row] = *scale;
         }
-    }
-
-    #[inline(always)]
-    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { S::shl_i::<5>(negative_sum) }
     }
 
     #[inline(always)]

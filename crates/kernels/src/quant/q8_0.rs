@@ -84,12 +84,6 @@ impl Packed for Q80 {
     }
 
     #[inline(always)]
-    unsafe fn bias<S: Simd>(negative_sum: S::I) -> S::I {
-        // SAFETY: no pointer is read.
-        unsafe { if S::WIDE_BIAS == 0 { S::splat_i(0) } else { S::shl_i::<7>(negative_sum) } }
-    }
-
-    #[inline(always)]
     unsafe fn scale<S: Simd>(scales: *const u8, _sub: usize, _half: usize) -> S::F {
         // SAFETY: the offset is below SCALE_BYTES.
         unsafe { S::load_f16(scales) }

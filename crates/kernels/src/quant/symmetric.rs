@@ -7,7 +7,7 @@
 //! [`fit`] is the plain version. [`fit_16`] runs sixteen fits side by side, one in each lane, with the same operations in
 //! the same order in each lane.
 
-use super::encode::{SHIFT, half, nearest};
+use super::encode::{SHIFT, half, in_lanes, nearest};
 use crate::simd::{LANES, Simd};
 
 /// Values that share a scale.
@@ -81,12 +81,7 @@ fn levels(i: i32) -> f32 {
 /// As [`Simd`].
 #[inline(always)]
 pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; 256]) -> [Fit; LANES] {
-    let mut rows = [[0.0f32; LANES]; SUB];
-    for (lane, sub) in values.as_chunks::<SUB>().0.iter().enumerate() {
-        for (row, v) in rows.iter_mut().zip(sub) {
-            row[lane] = *v;
-        }
-    }
+    let rows = in_lanes::<SUB>(values);
     // SAFETY: the caller's promise; every row and column has 16 values.
     unsafe {
         let zero = S::splat(0.0);

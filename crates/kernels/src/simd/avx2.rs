@@ -174,8 +174,19 @@ unsafe impl Simd for Avx2 {
         unsafe { both!(_mm256_add_epi32, a, b) }
     }
     #[inline(always)]
-    unsafe fn shl_i<const N: u32>(a: Self::I) -> Self::I {
-        unsafe { a.map(|v| _mm256_sll_epi32(v, _mm_cvtsi32_si128(N as i32))) }
+    unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I {
+        unsafe { both!(_mm256_mullo_epi32, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn load_i(p: *const i32) -> Self::I {
+        unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(8).cast())] }
+    }
+    #[inline(always)]
+    unsafe fn store_i(p: *mut i32, v: Self::I) {
+        unsafe {
+            _mm256_storeu_si256(p.cast(), v[0]);
+            _mm256_storeu_si256(p.add(8).cast(), v[1]);
+        }
     }
     #[inline(always)]
     unsafe fn sum_i(a: Self::I) -> i32 {

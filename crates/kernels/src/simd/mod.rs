@@ -91,7 +91,11 @@ pub unsafe trait Simd: Copy + 'static {
 
     unsafe fn splat_i(v: i32) -> Self::I;
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
-    unsafe fn shl_i<const N: u32>(a: Self::I) -> Self::I;
+    /// The lower 32 bits of the products.
+    unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I;
+    /// 16 i32.
+    unsafe fn load_i(p: *const i32) -> Self::I;
+    unsafe fn store_i(p: *mut i32, v: Self::I);
     /// The sum of all lanes, which fits i32.
     unsafe fn sum_i(a: Self::I) -> i32;
     /// The lowest byte of each lane; 16 bytes.

@@ -152,8 +152,18 @@ unsafe impl Simd for Scalar {
         map2(a, b, i32::wrapping_add)
     }
     #[inline(always)]
-    unsafe fn shl_i<const N: u32>(a: Self::I) -> Self::I {
-        a.map(|v| v << N)
+    unsafe fn mul_i(a: Self::I, b: Self::I) -> Self::I {
+        map2(a, b, i32::wrapping_mul)
+    }
+    #[inline(always)]
+    unsafe fn load_i(p: *const i32) -> Self::I {
+        // SAFETY: 64 readable bytes by the trait.
+        unsafe { p.cast::<[i32; LANES]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_i(p: *mut i32, v: Self::I) {
+        // SAFETY: 64 writable bytes by the trait.
+        unsafe { p.cast::<[i32; LANES]>().write_unaligned(v) }
     }
     #[inline(always)]
     unsafe fn sum_i(a: Self::I) -> i32 {

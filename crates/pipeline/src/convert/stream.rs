@@ -1,10 +1,11 @@
-//! The data of one tensor on its way from the source to the result.
+//! The data of tensors on their way from the source to the result.
 
-use formats::{FormatError, Tensor};
+use formats::{Checkpoint, FormatError, Tensor};
 use kernels::DType;
 use kernels::simd::Tier;
 
-use super::ConvertError;
+use super::plan::Step;
+use super::{ConvertError, Observer, Progress};
 
 /// Values that are held at a time: a few megabytes in f32.
 const BATCH: usize = 1 << 20;
@@ -34,12 +35,43 @@ impl RowOrder {
     }
 }
 
+/// Takes bytes of the tensor that has this name in the result.
+pub(super) type Write<'a> = dyn FnMut(&str, &[u8]) -> Result<(), FormatError> + 'a;
+
+/// Hands the data of all steps' results to `write`, with the tensor's name and in pieces, and gives the bytes of all of them.
+///
+/// # Errors
+/// Those of `write`; values that a type cannot hold; the observer said to stop.
+pub(super) fn stream_all(
+    source: &Checkpoint,
+    steps: &[Step],
+    tier: Tier,
+    write: &mut Write,
+    observer: &mut Observer,
+) -> Result<u64, ConvertError> {
+    let mut progress = Progress { done: 0, total: source.total_bytes() as u64 };
+    let mut written = 0;
+    for step in steps {
+        let tensor = source.tensor(&step.source)?;
+        stream(&tensor, step.target.dtype, step.order, step.shift, tier, &mut |bytes| {
+            written += bytes.len() as u64;
+            write(&step.target.name, bytes)?;
+            if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
+        })?;
+        progress.done += tensor.data.len() as u64;
+        if !observer(progress) {
+            return Err(ConvertError::Interrupted);
+        }
+    }
+    Ok(written)
+}
+
 /// Hands the tensor's data, with `shift` added and as `target`, to `sink` in pieces. The source's pages are let go behind
 /// it.
 ///
 /// # Errors
 /// Those of `sink`; values that the type cannot hold.
-pub(super) fn stream(
+fn stream(
     tensor: &Tensor,
     target: DType,
     order: Option<RowOrder>,

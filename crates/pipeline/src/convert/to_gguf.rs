@@ -11,8 +11,8 @@ use model::arch::{Architecture, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
 use super::plan::{Step, Types, main_type, order_of, shift_of};
-use super::stream::{RowOrder, stream};
-use super::{ConvertError, ConvertOptions, Converted, Observer, Progress, probe};
+use super::stream::{RowOrder, stream_all};
+use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
 
 /// The version of the block layouts, a constant since 2023.
@@ -50,20 +50,8 @@ pub fn to_gguf(
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         writer.write(name, &bytes)?;
     }
-    let mut progress = Progress { done: 0, total: source.total_bytes() as u64 };
-    let mut written = 0;
-    for step in &steps {
-        let tensor = source.tensor(&step.source)?;
-        stream(&tensor, step.target.dtype, step.order, step.shift, tier, &mut |bytes| {
-            written += bytes.len() as u64;
-            writer.write(&step.target.name, bytes)?;
-            if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
-        })?;
-        progress.done += tensor.data.len() as u64;
-        if !observer(progress) {
-            return Err(ConvertError::Interrupted);
-        }
-    }
+    let mut write = |name: &str, bytes: &[u8]| writer.write(name, bytes);
+    let written = stream_all(source, &steps, tier, &mut write, observer)?;
     writer.finish()?;
     Ok(Converted { tensors: tensors.len(), bytes: written })
 }

@@ -12,8 +12,8 @@ use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value, json};
 
 use super::plan::{Step, Types, main_type, order_of, shift_of};
-use super::stream::{RowOrder, is_exact, stream};
-use super::{ConvertError, ConvertOptions, Converted, Observer, Progress, probe};
+use super::stream::{RowOrder, is_exact, stream_all};
+use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
 /// What the hub and its tools expect of one file.
 const SHARD_BYTES: u64 = 5_000_000_000;
@@ -75,20 +75,8 @@ pub fn to_hf(
 
     let tensors: Vec<NewTensor> = steps.iter().map(|step| step.target.clone()).collect();
     let mut writer = SafetensorsWriter::create(folder.path(), &tensors, SHARD_BYTES)?;
-    let mut progress = Progress { done: 0, total: source.total_bytes() as u64 };
-    let mut written = 0;
-    for step in &steps {
-        let tensor = source.tensor(&step.source)?;
-        stream(&tensor, step.target.dtype, step.order, step.shift, tier, &mut |bytes| {
-            written += bytes.len() as u64;
-            writer.write(&step.target.name, bytes)?;
-            if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
-        })?;
-        progress.done += tensor.data.len() as u64;
-        if !observer(progress) {
-            return Err(ConvertError::Interrupted);
-        }
-    }
+    let mut write = |name: &str, bytes: &[u8]| writer.write(name, bytes);
+    let written = stream_all(source, &steps, tier, &mut write, observer)?;
     writer.finish()?;
     verify(source, folder.path())?;
     folder.finish()?;

@@ -3,19 +3,22 @@
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use super::{Pass, Row, each_row};
+use super::tiles::{Part, parts, segments_of, tiles};
+use super::{Pass, each_row, in_groups};
 use crate::backend::KvType;
 use crate::buffer::Buffer;
 use crate::cpu::weights::HeadDims;
-use crate::ops::attention::{Queries, Scratch};
-use crate::ops::cache::{PAGE, Q8};
+use crate::ops::attention::{Queries, Scratch, partial_len, segments};
+use crate::ops::cache::PAGE;
+use crate::ops::cache_q8::Q8;
 use crate::ops::heads::{HeadShape, StoreKeyValue};
 use crate::plan::RopeStyle;
 use crate::quant::panel::BLOCK;
 use crate::quant::{F16, F32};
+use crate::simd::LANES;
 
 /// Queries of an attention item, over all heads of a group.
-const QUERIES_AT_ONCE: usize = 32;
+const QUERIES_AT_ONCE: usize = 64;
 
 impl Pass<'_> {
     /// Attention of all rows: an item per span, KV head and tile of queries. Quantizes the result if `int8`, unless heads
@@ -57,25 +60,29 @@ impl Pass<'_> {
         };
         let whole_blocks = dims.head_dim == padded && (group * padded).is_multiple_of(BLOCK);
         let tiles = tiles(rows, (QUERIES_AT_ONCE / group).max(1));
-        // A tile that is all of its span needs no keys and values of others: its items store their own.
+        let parts = parts(rows, &tiles, dims.kv_heads, self.team.size());
+        // A tile that is all of its span needs no keys and values of others: its items store their own, for which one part
+        // must have them all.
         let alone = tiles.windows(2).all(|two| rows[two[0].start].span != rows[two[1].start].span);
+        let whole = |tile: &Range<usize>| segments(rows[tile.start].position + 1) == segments_of(rows, tile);
+        let alone = alone && (parts.is_none() || tiles.iter().all(whole));
         if !alone {
-            each_row(self.team, rows.len(), &|r| {
+            // Keys stand in groups of sixteen, which share cache lines.
+            in_groups(self.team, rows.len(), LANES, &|r| {
                 let own = b.key_value.ptr().wrapping_add(r * 2 * b.head);
                 (0..dims.kv_heads).for_each(|kv_head| store(r, kv_head, own));
             });
         }
-        self.team.run(tiles.len() * dims.kv_heads, &|item| {
-            let (tile, kv_head) = (tiles[item / dims.kv_heads].clone(), item % dims.kv_heads);
-            let free = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let with_scratch = |work: &dyn Fn(&mut Scratch)| {
             let own = free().pop();
             let mut own = own.unwrap_or_else(|| Scratch::new(QUERIES_AT_ONCE.max(b.group), b.head));
-            if alone {
-                tile.clone().for_each(|r| store(r, kv_head, own.key_value.as_mut_ptr()));
-            }
+            work(&mut own);
+            free().push(own);
+        };
+        let query = |tile: &Range<usize>, kv_head: usize| {
             let row = rows[tile.start];
-            let first = kv_head * group * padded;
-            let query = Queries {
+            Queries {
                 pages: &tables[row.span],
                 layout: pages.head(layer, kv_head),
                 position: row.position,
@@ -90,29 +97,78 @@ impl Pass<'_> {
                 q_stride: b.qkv_starts[3],
                 angles: angles(tile.start),
                 angles_stride,
-                out: b.attended.ptr().wrapping_add(tile.start * b.heads + first),
+                out: b.attended.ptr().wrapping_add(tile.start * b.heads + kv_head * group * padded),
                 out_stride: b.heads,
-                scratch: &mut own,
-            };
-            // SAFETY: the tier is available; the span's keys up to the last query are stored as the pages' type, and each
-            // item has its own part of the output.
-            unsafe {
-                match pages.kv {
-                    KvType::F32 => tier.run(query.over::<F32>()),
-                    KvType::F16 => tier.run(query.over::<F16>()),
-                    KvType::Q8_0 => tier.run(query.over::<Q8>()),
-                }
             }
-            free().push(own);
-            if int8 && whole_blocks {
-                for r in tile {
-                    let x = b.attended.ptr().wrapping_add(r * b.heads + first);
-                    let blocks = first / BLOCK..(first + group * padded) / BLOCK;
-                    // SAFETY: the tier is available, and the item's part of the row is its own.
-                    unsafe { tier.run(quantized.quantize(r, blocks, x)) }
-                }
+        };
+        let quantize = |tile: Range<usize>, kv_head: usize| {
+            let first = kv_head * group * padded;
+            for r in if int8 && whole_blocks { tile } else { 0..0 } {
+                let x = b.attended.ptr().wrapping_add(r * b.heads + first);
+                let blocks = first / BLOCK..(first + group * padded) / BLOCK;
+                // SAFETY: the tier is available, and the item's part of the row is its own.
+                unsafe { tier.run(quantized.quantize(r, blocks, x)) }
             }
-        });
+        };
+        let items = tiles.len() * dims.kv_heads;
+        let of_item = |item: usize| (tiles[item / dims.kv_heads].clone(), item % dims.kv_heads);
+        if let Some(parts) = parts {
+            // Few long items: their segments go to several threads, and are merged when all are there.
+            let of_tile = |tile: &Range<usize>| segments_of(rows, tile) * tile.len() * group;
+            let partial = partial_len(padded);
+            let widest = tiles.iter().map(of_tile).max().unwrap_or(0) * partial;
+            self.partials.resize(self.partials.len().max(items * widest), 0.0);
+            let partials = Partials(self.partials.as_mut_ptr());
+            let partials = |item: usize| partials.of(item * widest);
+            self.team.run(parts.len(), &|i| {
+                let Part { item, numbers } = parts[i].clone();
+                let (tile, kv_head) = of_item(item);
+                let last = numbers.end == segments_of(rows, &tile);
+                with_scratch(&|own| {
+                    if alone && last {
+                        tile.clone().for_each(|r| store(r, kv_head, own.key_value.as_mut_ptr()));
+                    }
+                    let (query, numbers, to) = (query(&tile, kv_head), numbers.clone(), partials(item));
+                    // SAFETY: the tier is available; the keys of these segments are stored as the pages' type, and each
+                    // part has its own partials.
+                    unsafe {
+                        match pages.kv {
+                            KvType::F32 => tier.run(query.over_segments::<F32>(numbers, to, own)),
+                            KvType::F16 => tier.run(query.over_segments::<F16>(numbers, to, own)),
+                            KvType::Q8_0 => tier.run(query.over_segments::<Q8>(numbers, to, own)),
+                        }
+                    }
+                });
+            });
+            self.team.run(items, &|item| {
+                let (tile, kv_head) = of_item(item);
+                with_scratch(&|own| {
+                    // SAFETY: the tier is available; the partials are there, and each item has its own part of the output.
+                    unsafe { tier.run(query(&tile, kv_head).merged(partials(item), own)) }
+                });
+                quantize(tile, kv_head);
+            });
+        } else {
+            self.team.run(items, &|item| {
+                let (tile, kv_head) = of_item(item);
+                with_scratch(&|own| {
+                    if alone {
+                        tile.clone().for_each(|r| store(r, kv_head, own.key_value.as_mut_ptr()));
+                    }
+                    let query = query(&tile, kv_head);
+                    // SAFETY: the tier is available; the span's keys up to the last query are stored as the pages' type,
+                    // and each item has its own part of the output.
+                    unsafe {
+                        match pages.kv {
+                            KvType::F32 => tier.run(query.over::<F32>(own)),
+                            KvType::F16 => tier.run(query.over::<F16>(own)),
+                            KvType::Q8_0 => tier.run(query.over::<Q8>(own)),
+                        }
+                    }
+                });
+                quantize(tile, kv_head);
+            });
+        }
         if int8 && !whole_blocks && dims.head_dim == padded {
             let step = |r: usize| {
                 let x = b.attended.ptr().wrapping_add(r * b.heads);
@@ -144,14 +200,15 @@ impl Pass<'_> {
     }
 }
 
-/// The rows in tiles of at most `size`, none across two spans.
-fn tiles(rows: &[Row], size: usize) -> Vec<Range<usize>> {
-    let mut tiles: Vec<Range<usize>> = Vec::new();
-    for (i, row) in rows.iter().enumerate() {
-        match tiles.last_mut() {
-            Some(tile) if tile.len() < size && rows[tile.start].span == row.span => tile.end = i + 1,
-            _ => tiles.push(i..i + 1),
-        }
+/// Where partial results go: each part writes its own.
+#[derive(Clone, Copy)]
+struct Partials(*mut f32);
+
+// SAFETY: as its comment says.
+unsafe impl Sync for Partials {}
+
+impl Partials {
+    fn of(self, at: usize) -> *mut f32 {
+        self.0.wrapping_add(at)
     }
-    tiles
 }

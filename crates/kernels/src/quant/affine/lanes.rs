@@ -8,7 +8,7 @@
 //! - A lane without a range of values runs along with a range of one, and is overwritten at the end.
 
 use super::{BATCH, Fit, SUB, Search, fit};
-use crate::quant::encode::SHIFT;
+use crate::quant::encode::{SHIFT, in_lanes};
 use crate::simd::{LANES, Simd};
 
 /// Products up to this are rounded right.
@@ -33,12 +33,7 @@ struct Batch<S: Simd> {
 impl<S: Simd> Batch<S> {
     #[inline(always)]
     unsafe fn new(values: &[f32; BATCH]) -> Self {
-        let mut rows = [[0.0f32; LANES]; SUB];
-        for (lane, sub) in values.as_chunks::<SUB>().0.iter().enumerate() {
-            for (row, v) in rows.iter_mut().zip(sub) {
-                row[lane] = *v;
-            }
-        }
+        let rows = in_lanes::<SUB>(values);
         unsafe {
             let zero = S::splat(0.0);
             let (mut x, mut w) = ([zero; SUB], [zero; SUB]);
