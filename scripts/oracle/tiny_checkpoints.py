@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 import transformers as t
+from transformers.integrations.bitnet import pack_weights
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 from tiny_tokenizer import BOS, EOS, VOCAB_SIZE, write_tokenizer
@@ -44,6 +45,8 @@ class Case:
     # Split the weights into files of at most this many bytes, with an index.
     shard_bytes: int | None = None
     positions: int = POSITIONS
+    # `quantization_config` of ternary weights: written as quantized, with four rows in a byte unless rounded online.
+    ternary: dict = field(default_factory=dict)
 
 
 COMMON = dict(vocab_size=VOCAB_SIZE, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=None)
@@ -94,8 +97,38 @@ def cases() -> list[Case]:
         Case("llama3-rope-old", 2, llama3_rope_config(), torch.bfloat16, old_spelling=old, shard_bytes=40_000),
         Case("qwen2", 3, qwen2, torch.float32),
         Case("qwen3", 4, qwen3, torch.float32),
+        Case("bitnet", 40, bitnet(), torch.bfloat16, positions=LONG),
+        Case("bitnet-online", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="online")),
+        Case("bitnet-packed", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="offline")),
         *[Case(name, 10 + i, config, torch.bfloat16, positions=LONG) for i, (name, config) in enumerate(families().items())],
     ]
+
+
+TERNARY = dict(quant_method="bitnet", linear_class="autobitlinear", modules_to_not_convert=["lm_head"])
+
+
+def bitnet() -> object:
+    return t.BitNetConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        max_position_embeddings=256, tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0), **COMMON,
+    )  # fmt: skip
+
+
+def make_ternary(folder: Path, config: dict) -> None:
+    """Rewrite a saved checkpoint as one with this quantization_config."""
+    respell(folder / "config.json", dict(quantization_config=config))
+    if config["quantization_mode"] == "online":
+        return
+    packed = {}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            packed[name] = weight
+            continue
+        scale = weight.float().abs().mean()
+        packed[name] = pack_weights((weight.float() / scale).round().clamp(-1, 1))
+        packed[name + "_scale"] = scale.to(weight.dtype).reshape(1)
+    save_file(packed, folder / "model.safetensors", metadata=dict(format="pt"))
 
 
 def families() -> dict[str, object]:
@@ -184,6 +217,7 @@ def respell(path: Path, changes: dict) -> None:
 def logits(folder: Path, tokens: list[int]) -> np.ndarray:
     """Logits [len(tokens), vocab] of a saved checkpoint, all arithmetic in float32."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    torch.nn.Module.float(model)  # Quantized layers keep their type otherwise.
     with torch.no_grad():
         return model(torch.tensor([tokens])).logits[0].numpy()
 
@@ -202,6 +236,8 @@ def build(case: Case, out: Path) -> np.ndarray:
     model.to(case.dtype).save_pretrained(folder, **shards)
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)
+    if case.ternary:
+        make_ternary(folder, case.ternary)
     write_tokenizer(folder)
     if case.old_spelling:
         respell(folder / "config.json", case.old_spelling)

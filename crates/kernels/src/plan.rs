@@ -98,13 +98,16 @@ pub struct Linear {
     pub bias: Option<Vec<f32>>,
     /// The rows of the weight that this node computes; all of them unless the layer is split over several machines.
     pub shard: Range<usize>,
+    /// Of a ternary node (BitNet b1.58) the factor of its weight, whose values are -1, 0 and 1: its inputs are rounded to int8
+    /// with one scale for each row, `127 / max|x|`, and products are summed as integers.
+    pub ternary: Option<f32>,
 }
 
 impl Linear {
     /// The whole weight.
     pub fn new(weight: Weight, bias: Option<Vec<f32>>) -> Self {
         let shard = 0..weight.rows;
-        Self { weight, bias, shard }
+        Self { weight, bias, shard, ternary: None }
     }
 }
 

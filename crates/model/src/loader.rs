@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
-use formats::{Checkpoint, Format, Tensor};
+use formats::{Checkpoint, Format, RawType, Tensor, TensorInfo};
 use kernels::plan::{Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Rope, Weight};
 
 use crate::ModelError;
-use crate::arch::{Architecture, DecoderConfig, HfNames, Presence, QkNorm, ROPE_LONG, ROPE_SHORT, RopeScaling};
+use crate::arch::{
+    Architecture, DecoderConfig, HfNames, Presence, QkNorm, ROPE_LONG, ROPE_SHORT, RopeScaling, Ternary,
+};
+use crate::ternary;
 
 /// Describes the checkpoint's decoder as a plan. Matrices stay in the mapped files; norms and biases are decoded.
 ///
@@ -25,7 +28,7 @@ pub(crate) fn plan_of(
     architecture: &Architecture,
     config: &DecoderConfig,
 ) -> Result<DecoderPlan, ModelError> {
-    let mut loader = Loader { checkpoint, architecture, used: HashSet::new() };
+    let mut loader = Loader { checkpoint, architecture, ternary: config.ternary, used: HashSet::new() };
     let embedding = loader.matrix("token_embd", config.vocab, config.hidden)?;
     let head = if config.tied || !loader.has("output.weight") {
         loader.used.extend(loader.file_name("output.weight"));
@@ -62,6 +65,8 @@ pub(crate) fn plan_of(
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     architecture: &'a Architecture,
+    /// How the layers' matrices are ternary, if they are.
+    ternary: Option<Ternary>,
     /// Names, as in the file, of the tensors that the plan has taken or may pass over.
     used: HashSet<String>,
 }
@@ -176,8 +181,44 @@ impl Loader<'_> {
     }
 
     fn linear(&mut self, stem: &str, rows: usize, cols: usize, bias: Presence) -> Result<Linear, ModelError> {
-        let weight = self.matrix(stem, rows, cols)?;
-        Ok(Linear::new(weight, self.vector_if(bias, &format!("{stem}.bias"), rows)?))
+        let (weight, factor) = match self.ternary {
+            None => (self.matrix(stem, rows, cols)?, None),
+            Some(Ternary::Online) => {
+                let (weight, factor) = ternary::online(&self.matrix(stem, rows, cols)?);
+                (weight, Some(factor))
+            }
+            Some(Ternary::Packed { divides }) => {
+                let (weight, factor) = self.packed(stem, rows, cols)?;
+                (weight, Some(if divides { 1.0 / factor } else { factor }))
+            }
+        };
+        let bias = self.vector_if(bias, &format!("{stem}.bias"), rows)?;
+        Ok(Linear { ternary: factor, ..Linear::new(weight, bias) })
+    }
+
+    /// A ternary matrix with four rows in a byte, and its factor.
+    fn packed(&mut self, stem: &str, rows: usize, cols: usize) -> Result<(Weight, f32), ModelError> {
+        let canonical = format!("{stem}.weight");
+        let name = self.file_name(&canonical).unwrap_or(canonical);
+        let scale = format!("{name}_scale");
+        let path = self.checkpoint.path();
+        let info = self.checkpoint.tensor_info(&name);
+        let is_packed = |info: &&TensorInfo| {
+            info.raw_type == RawType::Safetensors("U8".to_owned()) && info.shape == [rows.div_ceil(4), cols]
+        };
+        if let Some(info) = info.filter(|info| !is_packed(info)) {
+            let expected = format!("shape [{}, {cols}] of type U8", rows.div_ceil(4));
+            let found = format!("shape {:?} of type {}", info.shape, info.raw_type);
+            return Err(ModelError::tensor(path, &name, expected, found));
+        }
+        let weight = ternary::packed(&name, &self.checkpoint.raw(&name)?, rows, cols);
+        let tensor = self.checkpoint.tensor(&scale)?;
+        let factor = match tensor.to_f32()[..] {
+            [factor] if factor.is_finite() && factor > 0.0 => factor,
+            _ => return Err(ModelError::tensor(path, &scale, "one positive number", format!("{:?}", tensor.shape))),
+        };
+        self.used.extend([name, scale]);
+        Ok((weight, factor))
     }
 
     fn vector_if(&mut self, presence: Presence, name: &str, len: usize) -> Result<Option<Vec<f32>>, ModelError> {

@@ -57,6 +57,7 @@ fn smollm2_135m() {
         tied: true,
         biases: Biases::NONE,
         qk_norm: QkNorm::None,
+        ternary: None,
     };
     assert_eq!(read(&config), expected);
 }

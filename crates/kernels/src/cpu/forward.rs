@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use super::buffers::{Buffers, activations};
 use super::matmuls::{Input, Product, matmuls};
 use super::pages::Pages;
-use super::weights::{Model, Norm, PackedLinear};
+use super::weights::{Model, Norm, PackedLinear, Rounding};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
 use crate::ops::attention::{PagePtr, Scratch};
@@ -130,10 +130,11 @@ impl Pass<'_> {
         matmuls(self.tier, self.model, self.team, &self.quantized[0], input, rows, products, None);
     }
 
-    /// Lays out quantized buffer `which` as the input of these nodes. Whether any of them takes int8.
-    fn lay_out(&mut self, which: usize, linears: &[PackedLinear]) -> bool {
+    /// Lays out quantized buffer `which` as the input of these nodes. How they want it rounded: ternary nodes stand among
+    /// their like.
+    fn lay_out(&mut self, which: usize, linears: &[PackedLinear]) -> Rounding {
         let taker = linears.iter().find(|l| l.takes_int8());
-        taker.inspect(|l| self.quantized[which].set_cols(l.cols)).is_some()
+        taker.inspect(|l| self.quantized[which].set_cols(l.cols)).map_or(Rounding::None, PackedLinear::rounding)
     }
 
     /// Token embeddings into the residual stream, and the rotation of each position.
@@ -157,9 +158,16 @@ impl Pass<'_> {
         });
     }
 
-    /// `x += post(y) * residual scale` if there is a y yet; `input = norm(x)`, quantized too if `int8`. Row i of the input
-    /// is row `from(i)` of x.
-    fn norm(&mut self, rows: usize, y: Added, weight: &Norm, int8: bool, from: &(dyn Fn(usize) -> usize + Sync)) {
+    /// `x += post(y) * residual scale` if there is a y yet; `input = norm(x)`, rounded too. Row i of the input is row
+    /// `from(i)` of x.
+    fn norm(
+        &mut self,
+        rows: usize,
+        y: Added,
+        weight: &Norm,
+        rounding: Rounding,
+        from: &(dyn Fn(usize) -> usize + Sync),
+    ) {
         let (tier, model, b, quantized) = (self.tier, self.model, self.buffers, &self.quantized[0]);
         let cols = model.hidden.next_multiple_of(LANES);
         let residual = model.scales.residual;
@@ -185,27 +193,24 @@ impl Pass<'_> {
                     Some(weight) => run_norm(tier, model, x, add, weight, out, (cols, model.hidden)),
                     None => tier.run(NoNorm { x, add, out, cols }),
                 }
-                if int8 {
-                    tier.run(quantized.quantize_row(r, out));
-                }
+                round(tier, quantized, rounding, r, out);
             }
         };
         each_row(self.team, rows, &step);
     }
 
-    /// `x = norm(x)` for the first `len` values of each row at `x`, whose rows are `stride` apart; quantized too into
-    /// buffer `which`, if there is one.
-    fn norm_in_place(&mut self, x: *mut f32, stride: usize, len: usize, weight: &Buffer<f32>, which: Option<usize>) {
-        let (tier, model, x) = (self.tier, self.model, PagePtr(x.cast()));
-        let quantized = which.map(|which| &self.quantized[which]);
+    /// `x = norm(x)`, if there is one, for the first `len` values of each row at `x`, whose rows are `stride` apart; rounded
+    /// too, into quantized buffer `which`.
+    fn norm_in_place(&mut self, x: *mut f32, stride: usize, len: usize, norm: &Norm, which: usize, rounding: Rounding) {
+        let (tier, model, x, quantized) = (self.tier, self.model, PagePtr(x.cast()), &self.quantized[which]);
         each_row(self.team, self.rows.len(), &|r| {
             let x = { x }.0.cast::<f32>().wrapping_add(r * stride);
             // SAFETY: the tier is available, and each row, which has whole lanes, is touched by this call alone.
             unsafe {
-                run_norm(tier, model, x, None, weight, x, (len.next_multiple_of(LANES), len));
-                if let Some(quantized) = quantized {
-                    tier.run(quantized.quantize_row(r, x));
+                if let Some(weight) = norm {
+                    run_norm(tier, model, x, None, weight, x, (len.next_multiple_of(LANES), len));
                 }
+                round(tier, quantized, rounding, r, x);
             }
         });
     }
@@ -215,8 +220,8 @@ impl Pass<'_> {
         let (b, weights) = (self.buffers, &self.model.layers[layer]);
         let attention = &weights.attention;
         let n = self.rows.len();
-        let int8 = self.lay_out(0, &attention.qkv);
-        self.norm(n, left_before(self.model, layer), &weights.attn_norm, int8, &|r| r);
+        let rounding = self.lay_out(0, &attention.qkv);
+        self.norm(n, left_before(self.model, layer), &weights.attn_norm, rounding, &|r| r);
         let products = [0, 1, 2].map(|i| Product {
             linear: &attention.qkv[i],
             out: b.qkv.ptr().wrapping_add(b.qkv_starts[i]),
@@ -224,22 +229,25 @@ impl Pass<'_> {
         });
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
         for (norm, product) in attention.whole_norms.iter().zip(&products) {
-            if let Some(norm) = norm {
-                self.norm_in_place(product.out, product.out_stride, product.linear.rows, norm, None);
+            if norm.is_some() {
+                let (rows, none) = (product.linear.rows, Rounding::None);
+                self.norm_in_place(product.out, product.out_stride, rows, norm, 0, none);
             }
         }
-        let int8 = self.lay_out(0, std::slice::from_ref(&attention.o));
-        let last = attention.sub_norm.is_none();
-        self.attend(layer, int8 && last);
+        let rounding = self.lay_out(0, std::slice::from_ref(&attention.o));
+        // What takes the whole row comes after all heads.
+        let last = attention.sub_norm.is_none() && rounding != Rounding::Row;
+        let int8 = last && rounding == Rounding::Blocks;
+        self.attend(layer, int8);
         let (mut x, mut stride) = (b.attended.ptr(), b.heads);
         if attention.dims.head_dim != attention.dims.padded_head() {
             // Rows of whole lanes, where a norm needs them.
             (x, stride) =
                 (b.input.ptr(), if last { attention.o.cols } else { attention.o.cols.next_multiple_of(LANES) });
-            self.close_ranks(attention.dims, stride, int8 && last);
+            self.close_ranks(attention.dims, stride, int8);
         }
-        if let Some(norm) = &attention.sub_norm {
-            self.norm_in_place(x, stride, attention.o.cols, norm, int8.then_some(0));
+        if !last {
+            self.norm_in_place(x, stride, attention.o.cols, &attention.sub_norm, 0, rounding);
         }
         let product = [Product { linear: &attention.o, out: b.y.ptr(), out_stride: b.hidden }];
         self.matmuls(Input { x, stride }, n, &product);
@@ -250,11 +258,12 @@ impl Pass<'_> {
         let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[layer]);
         let weights = &layer.ffn;
         let n = self.rows.len();
-        let int8 = self.lay_out(0, &weights.gate_up);
-        self.norm(n, Added::Y(layer.attn_post_norm.as_ref()), &layer.ffn_norm, int8, &|r| r);
-        let takes_int8 = self.lay_out(1, std::slice::from_ref(&weights.down));
-        // A norm needs the whole row.
-        let int8 = takes_int8 && weights.sub_norm.is_none();
+        let rounding = self.lay_out(0, &weights.gate_up);
+        self.norm(n, Added::Y(layer.attn_post_norm.as_ref()), &layer.ffn_norm, rounding, &|r| r);
+        let rounding = self.lay_out(1, std::slice::from_ref(&weights.down));
+        // What takes the whole row comes after all panels.
+        let last = weights.sub_norm.is_none() && rounding != Rounding::Row;
+        let int8 = last && rounding == Rounding::Blocks;
         let activation = weights.activation;
         let [input, hidden] = &*self.quantized;
         let products = [0, 1].map(|i| Product {
@@ -279,8 +288,9 @@ impl Pass<'_> {
         };
         let normed = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
-        if let Some(norm) = &weights.sub_norm {
-            self.norm_in_place(b.gate_up.ptr(), b.gate_up_stride, weights.down.cols, norm, takes_int8.then_some(1));
+        if !last {
+            let (x, cols) = (b.gate_up.ptr(), weights.down.cols);
+            self.norm_in_place(x, b.gate_up_stride, cols, &weights.sub_norm, 1, rounding);
         }
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
@@ -296,8 +306,8 @@ impl Pass<'_> {
         let wanted: Vec<usize> = (0..self.rows.len()).filter(|r| self.rows[*r].logits).collect();
         let outs = logits.chunks_mut(LOGITS_AT_ONCE * vocab.max(1));
         for (rows, out) in wanted.chunks(LOGITS_AT_ONCE).zip(outs) {
-            let int8 = self.lay_out(0, std::slice::from_ref(&model.head));
-            self.norm(rows.len(), left_before(model, model.layers.len()), &model.output_norm, int8, &|i| rows[i]);
+            let rounding = self.lay_out(0, std::slice::from_ref(&model.head));
+            self.norm(rows.len(), left_before(model, model.layers.len()), &model.output_norm, rounding, &|i| rows[i]);
             let to = if width == vocab { out.as_mut_ptr() } else { scratch.ptr() };
             let product = [Product { linear: &model.head, out: to, out_stride: width }];
             let input = Input { x: b.input.ptr(), stride: b.hidden };
@@ -335,6 +345,21 @@ enum Added<'a> {
 /// What the layers before layer `layer` leave to add.
 fn left_before(model: &Model, layer: usize) -> Added<'_> {
     layer.checked_sub(1).map_or(Added::Nothing, |before| Added::Y(model.layers[before].ffn_post_norm.as_ref()))
+}
+
+/// Rounds row `r` at `x` for the nodes that take it.
+///
+/// # Safety
+/// The tier is available; x has the row's values, and nothing else touches the rounded row.
+unsafe fn round(tier: Tier, quantized: &QuantizedRows, rounding: Rounding, r: usize, x: *const f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rounding {
+            Rounding::None => {}
+            Rounding::Blocks => tier.run(quantized.quantize_row(r, x)),
+            Rounding::Row => tier.run(quantized.round_row(r, x)),
+        }
+    }
 }
 
 /// The model's norm of one row: `cols` values in whole lanes, of which `len` count.

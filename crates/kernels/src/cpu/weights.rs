@@ -29,6 +29,19 @@ pub struct PackedLinear {
     offset: usize,
     /// `[rows]`, rounded up to whole panels.
     pub bias: Option<Buffer<f32>>,
+    /// As [`Linear::ternary`].
+    pub ternary: Option<f32>,
+}
+
+/// How the input of a node is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Not at all: the weights are floats.
+    None,
+    /// To int8 with a scale for each 32 values.
+    Blocks,
+    /// To int8 with a scale for the whole row.
+    Row,
 }
 
 impl PackedLinear {
@@ -44,6 +57,15 @@ impl PackedLinear {
     /// Whether the input is wanted as int8.
     pub fn takes_int8(&self) -> bool {
         matches!(self.dtype.run.matmul, MatMulFn::Int8(_))
+    }
+
+    /// How the input is wanted.
+    pub fn rounding(&self) -> Rounding {
+        match self.ternary {
+            Some(_) => Rounding::Row,
+            None if self.takes_int8() => Rounding::Blocks,
+            None => Rounding::None,
+        }
     }
 }
 
@@ -189,6 +211,7 @@ fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
         check_attention(plan, &layer.attention)?;
         let ffn = &layer.ffn;
         let f = ffn.gate.shard.len();
+        check_alike("gate and up", &[&ffn.gate, &ffn.up])?;
         check_norm("feed-forward norm", ffn.sub_norm.as_deref(), f)?;
         for (linear, rows, cols) in [(&ffn.gate, f, h), (&ffn.up, f, h), (&ffn.down, h, f)] {
             check_linear(linear, rows, cols)?;
@@ -226,6 +249,7 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     if attention.window == Some(0) {
         return wrong("a window of no positions".to_owned());
     }
+    check_alike("q, k and v", &[&attention.q, &attention.k, &attention.v])?;
     let (h, q, kv) = (plan.hidden, heads * head_dim, kv_heads * head_dim);
     for (norm, whole) in [(&attention.q_norm, q), (&attention.k_norm, kv)] {
         match norm {
@@ -243,7 +267,20 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     Ok(())
 }
 
+/// Nodes with the same input must want it alike where they are ternary.
+fn check_alike(name: &str, linears: &[&Linear]) -> Result<(), BackendError> {
+    let ternary = linears.iter().filter(|linear| linear.ternary.is_some()).count();
+    if ternary == 0 || ternary == linears.len() {
+        return Ok(());
+    }
+    wrong(format!("{name}: {ternary} of {} are ternary", linears.len()))
+}
+
 fn check_linear(linear: &Linear, rows: usize, cols: usize) -> Result<(), BackendError> {
+    if linear.ternary.is_some() && linear.weight.dtype.is_float() {
+        let problem = format!("ternary weights of type {}", linear.weight.dtype);
+        return Err(BackendError::Weight { tensor: linear.weight.name.clone(), problem });
+    }
     check_weight(&linear.weight, linear.weight.rows, cols)?;
     let found = linear.shard.len();
     let bias = linear.bias.as_ref().map_or(linear.weight.rows, Vec::len);
@@ -289,7 +326,8 @@ fn lay_out(plan: &DecoderPlan) -> Result<(Vec<PackedLayer>, PackedLinear, usize)
         let bias = linear.bias.as_ref().map(|b| padded(&b[linear.shard.clone()])).transpose()?;
         let offset = end;
         end += rows.div_ceil(LANES) * panel_bytes;
-        Ok::<_, BackendError>(PackedLinear { dtype, rows, cols, panel_bytes, offset, bias })
+        let ternary = linear.ternary;
+        Ok::<_, BackendError>(PackedLinear { dtype, rows, cols, panel_bytes, offset, bias, ternary })
     };
     let mut layer = |layer: &Layer| {
         Ok::<_, BackendError>(PackedLayer {

@@ -46,6 +46,18 @@ impl Biases {
     }
 }
 
+/// Where ternary weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ternary {
+    /// Four rows in a byte, and a tensor with the factor.
+    Packed {
+        /// Whether weights are divided by the factor.
+        divides: bool,
+    },
+    /// Weights in full precision, rounded as they are read.
+    Online,
+}
+
 /// Norms of queries and keys before RoPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QkNorm {
@@ -126,6 +138,8 @@ pub struct DecoderConfig {
     pub tied: bool,
     pub biases: Biases,
     pub qk_norm: QkNorm,
+    /// How the layers' matrices are ternary, if they are.
+    pub ternary: Option<Ternary>,
 }
 
 impl DecoderConfig {

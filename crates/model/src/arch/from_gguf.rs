@@ -92,6 +92,7 @@ pub fn base(
         tied: false,
         biases: Biases::NONE,
         qk_norm: QkNorm::None,
+        ternary: None,
     })
 }
 

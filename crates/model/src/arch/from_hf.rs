@@ -3,7 +3,7 @@
 use formats::hf::{HfConfig, RopeConfig};
 use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
 
-use super::config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm};
+use super::config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, Ternary};
 use super::rope::{RopeScaling, RopeSettings};
 use crate::ModelError;
 
@@ -79,7 +79,33 @@ pub fn base(config: &HfConfig, rope_config: RopeConfig) -> Result<DecoderConfig,
         tied: config.get("tie_word_embeddings")?.unwrap_or(false),
         biases: Biases::NONE,
         qk_norm: QkNorm::None,
+        ternary: ternary(config)?,
     })
+}
+
+/// `quant_method` of ternary weights.
+const BITNET: &str = "bitnet";
+
+/// Ternary weights, in whichever of the spellings.
+fn ternary(config: &HfConfig) -> Result<Option<Ternary>, ModelError> {
+    let key = |key: &str| format!("quantization_config.{key}");
+    if config.get::<String>(&key("quant_method"))?.is_none_or(|method| method != BITNET) {
+        return Ok(None);
+    }
+    if config.get(&key("use_rms_norm"))?.unwrap_or(false) {
+        return Err(ModelError::unsupported(config.path(), &key("use_rms_norm"), true, false));
+    }
+    let class: String = config.get(&key("linear_class"))?.unwrap_or_else(|| "bitlinear".to_owned());
+    let mode: String = config.get(&key("quantization_mode"))?.unwrap_or_else(|| "offline".to_owned());
+    match (class.as_str(), mode.as_str()) {
+        ("autobitlinear", "online") => Ok(Some(Ternary::Online)),
+        ("autobitlinear", "offline") => Ok(Some(Ternary::Packed { divides: false })),
+        ("bitlinear", _) => Ok(Some(Ternary::Packed { divides: true })),
+        _ => {
+            let supported = "bitlinear or autobitlinear, online or offline";
+            Err(ModelError::unsupported(config.path(), &key("linear_class"), format!("{class}, {mode}"), supported))
+        }
+    }
 }
 
 fn activation(config: &HfConfig) -> Result<Activation, ModelError> {
@@ -197,7 +223,9 @@ pub fn layer_types(layers: &[LayerType]) -> Vec<&'static str> {
 fn refuse_variants(config: &HfConfig) -> Result<(), ModelError> {
     let unsupported =
         |key, found: String, supported| Err(ModelError::unsupported(config.path(), key, found, supported));
-    if let Some(method) = config.find("quantization_config") {
+    if let Some(method) = config.find("quantization_config")
+        && method.get("quant_method").is_none_or(|method| method != BITNET)
+    {
         let method = method.get("quant_method").unwrap_or(method).to_string();
         return unsupported("quantization_config", method, "weights that are not quantized, in F32, F16 or BF16");
     }

@@ -4,6 +4,7 @@
 //! the formats name alike for every architecture, `names` holds the tensors' names in both, and an architecture's file says
 //! what differs.
 
+mod bitnet;
 mod config;
 mod divisors;
 mod from_gguf;
@@ -29,7 +30,7 @@ use formats::{Checkpoint, Config, Format};
 use kernels::plan::RopeStyle;
 use serde_json::{Map, Value};
 
-pub use config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm};
+pub use config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, Ternary};
 pub use rope::{RopeScaling, RopeSettings};
 pub use to_gguf::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 
@@ -61,7 +62,7 @@ pub struct Architecture {
 pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
-pub static ARCHITECTURES: [&Architecture; 10] = [
+pub static ARCHITECTURES: [&Architecture; 11] = [
     &llama::ARCHITECTURE,
     &qwen2::ARCHITECTURE,
     &qwen3::ARCHITECTURE,
@@ -72,6 +73,7 @@ pub static ARCHITECTURES: [&Architecture; 10] = [
     &granite::ARCHITECTURE,
     &olmo::ARCHITECTURE,
     &olmo2::ARCHITECTURE,
+    &bitnet::ARCHITECTURE,
 ];
 
 impl Architecture {

@@ -129,10 +129,17 @@ fn norm(plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
 
 fn linear(linear: &Linear, x: &Rows) -> Rows {
     let mut out = vec![Vec::new(); x.len()];
+    // Rounding by the plan's definition: in f32, so that both sides round the same way wherever they can.
+    let rounded = |row: &Vec<f64>| {
+        let scale = 127.0 / row.iter().fold(1e-5, |m: f32, v| m.max((*v as f32).abs()));
+        row.iter().map(|v| f64::from((*v as f32 * scale).round_ties_even()) / f64::from(scale)).collect()
+    };
+    let inputs: Rows = if linear.ternary.is_some() { x.iter().map(rounded).collect() } else { x.clone() };
+    let (x, factor) = (&inputs, f64::from(linear.ternary.unwrap_or(1.0)));
     for row in linear.shard.clone() {
         let weights = decode_row(&linear.weight, row);
         let bias = linear.bias.as_ref().map_or(0.0, |bias| f64::from(bias[row]));
-        out.iter_mut().zip(x).for_each(|(y, x)| y.push(dot(&weights, x) + bias));
+        out.iter_mut().zip(x).for_each(|(y, x)| y.push(dot(&weights, x) * factor + bias));
     }
     out
 }

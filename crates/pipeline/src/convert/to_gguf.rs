@@ -33,6 +33,9 @@ pub fn to_gguf(
     let tier = Tier::detect()?;
     let architecture = Architecture::of(source)?;
     let config = architecture.config(source)?;
+    if config.ternary.is_some() {
+        return Err(ConvertError::Ternary);
+    }
     // Checks every tensor's presence and shape.
     model::build_plan(source)?;
     let steps = steps(source, architecture, &config, &Types::new(source, options)?)?;

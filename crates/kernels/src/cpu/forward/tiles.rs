@@ -24,7 +24,7 @@ pub fn parts(rows: &[Row], tiles: &[Range<usize>], kv_heads: usize, threads: usi
     }
     let parts = tiles.iter().enumerate().flat_map(|(t, tile)| {
         let count = segments_of(rows, tile);
-        let each = count.div_ceil(wanted);
+        let each = (count / wanted).max(1);
         (0..kv_heads).flat_map(move |head| {
             let item = t * kv_heads + head;
             (0..count).step_by(each).map(move |first| Part { item, numbers: first..count.min(first + each) })
