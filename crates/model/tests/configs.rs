@@ -6,7 +6,7 @@ use formats::Checkpoint;
 use formats::hf::HfConfig;
 use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
 use model::arch::{
-    ARCHITECTURES, Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, RopeScaling, RopeSettings,
+    ARCHITECTURES, Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, RopeScaling, RopeSettings, Ternary,
 };
 use serde_json::{Value, json};
 
@@ -113,6 +113,66 @@ fn qwen3_0_6b_has_heads_wider_than_its_share_of_the_hidden_size() {
     }));
     assert_eq!((config.head_dim, config.qk_norm, config.biases), (128, QkNorm::Heads, Biases::NONE));
     assert_eq!(config.attention_scale, (1.0 / 128f64.sqrt()) as f32);
+}
+
+/// The file leaves out what is as in the class's defaults.
+#[test]
+fn gemma_3_4b_nests_its_text() {
+    let config = read(&json!({
+        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "mm_tokens_per_image": 256,
+        "text_config": {
+            "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024
+        },
+        "torch_dtype": "bfloat16", "vision_config": {"hidden_size": 1152, "model_type": "siglip_vision_model"}
+    }));
+    assert_eq!((config.layers, config.heads, config.kv_heads, config.head_dim), (34, 8, 4, 256));
+    assert_eq!((config.vocab, config.context, config.tied), (262_208, 131_072, true));
+    assert_eq!(config.rope, half(256, 1_000_000.0, RopeScaling::Linear { factor: 8.0 }));
+    assert_eq!(config.sliding_rope, Some(half(256, 10_000.0, RopeScaling::None)));
+    let sliding = |i: usize| LayerType { sliding: i % 6 != 5, rope: true };
+    assert_eq!(config.layer_types, (0..34).map(sliding).collect::<Vec<_>>());
+    assert_eq!((config.window, config.attention_scale), (Some(1024), 0.0625));
+    assert_eq!((config.activation, config.scales.embedding), (Activation::GeluTanh, 2560f32.sqrt()));
+    assert!(config.norms.plus_one && config.norms.after);
+}
+
+#[test]
+fn phi_4_mini_has_factors_for_each_frequency() {
+    let (short, long) = (vec![1.0; 48], vec![2.5; 48]);
+    let config = read(&json!({
+        "architectures": ["Phi3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 3072,
+        "intermediate_size": 8192, "max_position_embeddings": 131072, "model_type": "phi3", "num_attention_heads": 24,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "original_max_position_embeddings": 4096,
+        "partial_rotary_factor": 0.75, "rms_norm_eps": 1e-05,
+        "rope_scaling": {"long_factor": long, "short_factor": short, "type": "longrope"}, "rope_theta": 10000.0,
+        "sliding_window": 262144, "tie_word_embeddings": true, "vocab_size": 200064
+    }));
+    assert_eq!((config.head_dim, config.rope.dim, config.tied), (128, 96, true));
+    // sqrt(1 + ln(32) / ln(4096))
+    assert_eq!(config.rope.attention_factor, 1.190_238_1);
+    let long = config.rope.long().unwrap();
+    assert_eq!((long.above, long.inv_freq[0], config.rope.inv_freq()[0]), (4096, 0.4, 1.0));
+}
+
+#[test]
+fn bitnet_is_ternary_exactly_when_the_file_says_so() {
+    let mut config = json!({
+        "architectures": ["BitNetForCausalLM"], "hidden_act": "relu2", "hidden_size": 2560, "intermediate_size": 6912,
+        "max_position_embeddings": 4096, "model_type": "bitnet", "num_attention_heads": 20, "num_hidden_layers": 30,
+        "num_key_value_heads": 5, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": true,
+        "vocab_size": 128256
+    });
+    assert_eq!((read(&config).ternary, read(&config).activation), (None, Activation::SquaredRelu));
+    for (class, mode, expected) in [
+        ("autobitlinear", "offline", Ternary::Packed { divides: false }),
+        ("autobitlinear", "online", Ternary::Online),
+        ("bitlinear", "offline", Ternary::Packed { divides: true }),
+    ] {
+        config["quantization_config"] =
+            json!({"quant_method": "bitnet", "linear_class": class, "quantization_mode": mode});
+        assert_eq!(read(&config).ternary, Some(expected), "{class} {mode}");
+    }
 }
 
 #[test]
