@@ -2,14 +2,16 @@
 """Renders conversations with Jinja2, set up as transformers does for chat templates.
 
     pip install jinja2 gguf
-    chat_templates.py CASES.json OUT.json NAME=TEMPLATE...
+    chat_templates.py [--digests] CASES.json OUT.json NAME=TEMPLATE...
+    chat_templates.py --digests CASES.json OUT.json FOLDER
 
-TEMPLATE is a .jinja file, a tokenizer_config.json or a .gguf. OUT holds, by NAME, one item per case: the prompt, or null
-where rendering fails.
+TEMPLATE is a .jinja file, a tokenizer_config.json or a .gguf; a FOLDER stands for all .jinja files in it. OUT holds, by NAME,
+one item per case: the prompt, or null where rendering fails. Digests are the number of bytes and their CRC-32.
 """
 
 import json
 import sys
+import zlib
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -73,14 +75,27 @@ def render(source, case):
         return None
 
 
-def main(cases_path, out, *templates):
+def digest(text):
+    return None if text is None else f"{len(text.encode())}:{zlib.crc32(text.encode()):08x}"
+
+
+def main(*arguments):
+    digests = arguments[0] == "--digests"
+    cases_path, out, *templates = arguments[digests:]
     cases = json.loads(Path(cases_path).read_text(encoding="utf-8"))
+    if len(templates) == 1 and "=" not in templates[0]:
+        templates = [f"{path.stem}={path}" for path in sorted(Path(templates[0]).glob("*.jinja"))]
     results = {}
     for item in templates:
         name, path = item.split("=", 1)
         source = read_template(path)
         results[name] = [render(source, case) for case in cases]
-    Path(out).write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if digests:
+        rows = (f"{json.dumps(name)}: {json.dumps([digest(text) for text in row])}" for name, row in results.items())
+        text = "{\n" + ",\n".join(rows) + "\n}\n"
+    else:
+        text = json.dumps(results, ensure_ascii=False, indent=1) + "\n"
+    Path(out).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@
     pip install tokenizers sentencepiece gguf
     tokenizer_ids.py classes OUT.rs                    character classes, as the library's patterns see them
     tokenizer_ids.py corpus OUT.jsonl                  lines of mixed text, one JSON string each
+    tokenizer_ids.py pre CORPUS.jsonl OUT.json         digests of how each pre-tokenizer cuts the lines
     tokenizer_ids.py small CORPUS.jsonl OUT_DIR        small vocabularies of each kind, trained on the corpus, with ids
     tokenizer_ids.py ids CORPUS.jsonl VOCABULARY OUT   what the library makes of each line
 
-VOCABULARY is a tokenizer.json, or a .gguf with a byte-level vocabulary of a known pre-tokenizer.
+VOCABULARY is a tokenizer.json, a tekken.json (with `pip install mistral-common`), or a .gguf with a byte-level vocabulary of
+a known pre-tokenizer, with BERT's, or with SentencePiece's unigrams.
 """
 
 import argparse
@@ -30,7 +32,7 @@ def classes(out):
     from tokenizers import Regex, pre_tokenizers
 
     # The order is that of the bits in `Class`.
-    patterns = [r"\p{L}", r"\p{N}", r"\s", r"\p{M}", r"\p{P}"]
+    patterns = [r"\p{L}", r"\p{N}", r"\s", r"\p{M}", r"\p{P}", r"[\p{Lu}\p{Lt}]", r"\p{Ll}"]
     rows = []
     for bit, pattern in enumerate(patterns):
         split = pre_tokenizers.Split(Regex(pattern), "removed")
@@ -205,22 +207,43 @@ def byte_level_split(name):
     """The pre-tokenizer of a family and whether it composes characters."""
     from tokenizers import Regex, pre_tokenizers
 
-    modern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    gpt2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    from pre_tokenizers import PRE_TOKENIZERS
 
-    def regex(*patterns):
-        splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
-        return pre_tokenizers.Sequence(splits + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    named = {
+        "byte_level": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        "spaces_removed": lambda: pre_tokenizers.WhitespaceSplit(),
+        "single_digits": lambda: pre_tokenizers.Digits(individual_digits=True),
+    }
+    steps = [
+        named[step[0]]() if isinstance(step, tuple) else pre_tokenizers.Split(Regex(step), "isolated")
+        for step in PRE_TOKENIZERS[name]
+    ]
+    if ("byte_level",) not in PRE_TOKENIZERS[name]:
+        steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+    return pre_tokenizers.Sequence(steps)
 
-    return {
-        "gpt2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        "llama3": lambda: regex(modern % "{1,3}"),
-        "qwen2": lambda: regex(modern % ""),
-        "smollm": lambda: pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-        ),
-        "default": lambda: regex(r"[\p{P}\$\+<=>\^~\|]+", gpt2, r"\p{N}+", r"[0-9][0-9][0-9]"),
-    }[name]()
+
+def pre(corpus_path, out):
+    """By name of the cuts, the 32-bit FNV-1a of the pieces of each ten lines; 0xFE ends a piece, 0xFF a line."""
+    from pre_tokenizers import PRE_TOKENIZERS
+
+    letters = {letter: byte for byte, letter in enumerate(letters_of_bytes())}
+    lines = read_corpus(corpus_path)
+    digests = {}
+    for name in PRE_TOKENIZERS:
+        split = byte_level_split(name)
+        digests[name] = ""
+        for start in range(0, len(lines), 10):
+            value = 0x811C9DC5
+            for line in lines[start : start + 10]:
+                pieces = [bytes(letters[letter] for letter in piece) for piece, _ in split.pre_tokenize_str(line)]
+                for byte in b"".join(piece + b"\xfe" for piece in pieces) + b"\xff":
+                    value = ((value ^ byte) * 0x01000193) % 2**32
+            digests[name] += f"{value:08x}"
+    Path(out).write_text(json.dumps(digests, indent=0) + "\n")
+
+
+PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 
 
 # The small vocabularies are compared on every so many lines.
@@ -390,16 +413,77 @@ class SentencePieceTokenizer:
 
         self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
         self.is_bpe = is_bpe
+        self.longest = None
+        self.frame = (is_bpe, not is_bpe)
 
     def encode(self, text, special):
         # At the ends of a text a written mark goes with the spaces, which we do not follow. Among equal cuts of one
         # character's repetition, the rounding of float32 sums decides.
         if special or (not self.is_bpe and ("\u2581" in text or (len(text) > 400 and len(set(text)) == 1))):
             return None
-        return self.processor.encode(text, add_bos=self.is_bpe, add_eos=not self.is_bpe)
+        # In large vocabularies the rounding of float32 sums decides in long words, too.
+        if self.longest is not None and max(map(len, text.split(" "))) > self.longest:
+            return None
+        return self.processor.encode(text, add_bos=self.frame[0], add_eos=self.frame[1])
 
     def decode(self, ids):
         return None if any(map(self.processor.is_unknown, ids)) else self.processor.decode(ids)
+
+
+class BertTokenizer(LibraryTokenizer):
+    """BERT's words from the keys of a GGUF file, in the `tokenizers` library."""
+
+    def __init__(self, tokens, types):
+        from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+        # Files write the begin of a word where the library writes that it goes on.
+        special = [token for token, kind in zip(tokens, types) if kind == 3]
+        plain = lambda token: token if token in special else token[1:] if token.startswith("\u2581") else "##" + token
+        vocab = {plain(token): id for id, token in enumerate(tokens)}
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        frame = [("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
+        tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+        super().__init__(tokenizer)
+
+    def encode(self, text, special):
+        import unicodedata
+        from tokenizers import normalizers, pre_tokenizers
+
+        # The library's tables of marks and punctuation for this tokenizer are those of an older Unicode.
+        for letter in set(text):
+            kind = unicodedata.category(letter)
+            if kind == "Mn" and normalizers.StripAccents().normalize_str(letter):
+                return None
+            if kind[0] == "P" and len(pre_tokenizers.BertPreTokenizer().pre_tokenize_str(f"a{letter}a")) == 1:
+                return None
+        return super().encode(text, special)
+
+    def decode(self, ids):
+        return None
+
+
+def from_gguf_unigram(fields):
+    """The vocabulary of a GGUF file as a SentencePiece model."""
+    from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    value = lambda key: fields[f"tokenizer.ggml.{key}"].contents()
+    for piece, score, kind in zip(value("tokens"), value("scores"), value("token_type")):
+        model.pieces.add(piece=piece, score=score, type=kind)
+    model.trainer_spec.model_type = 1
+    model.normalizer_spec.precompiled_charsmap = bytes(byte % 256 for byte in value("precompiled_charsmap"))
+    model.normalizer_spec.add_dummy_prefix = value("add_space_prefix")
+    model.normalizer_spec.remove_extra_whitespaces = value("remove_extra_whitespaces")
+    model.trainer_spec.unk_id, model.trainer_spec.bos_id = value("unknown_token_id"), value("bos_token_id")
+    model.trainer_spec.eos_id = value("eos_token_id")
+    processor = SentencePieceProcessor(model_proto=model.SerializeToString())
+    tokenizer = SentencePieceTokenizer.__new__(SentencePieceTokenizer)
+    tokenizer.processor, tokenizer.is_bpe, tokenizer.frame = processor, False, (value("add_bos_token"), value("add_eos_token"))
+    tokenizer.longest = 5000
+    return tokenizer
 
 
 def from_gguf_metadata(metadata):
@@ -418,14 +502,68 @@ def from_gguf_metadata(metadata):
     return LibraryTokenizer(tokenizer)
 
 
+class TekkenTokenizer(LibraryTokenizer):
+    """A tekken.json, in the `tokenizers` library; plain text also in Mistral's own."""
+
+    def __init__(self, path):
+        import base64
+
+        from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+        from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+        self.mistral = Tekkenizer.from_file(path)
+        special = [token["token_str"] for token in self.mistral._all_special_tokens]
+        file = json.loads(Path(path).read_text())
+        count = file["config"]["default_vocab_size"] - len(special)
+        tokens = [base64.b64decode(token["token_bytes"]) for token in file["vocab"][:count]]
+        ranks = {token: rank for rank, token in enumerate(tokens)}
+        letters = letters_of_bytes()
+        written = ["".join(letters[byte] for byte in token) for token in tokens]
+        merges = []
+        for token in tokens:
+            halves = [(token[:at], token[at:]) for at in range(1, len(token))]
+            pairs = sorted((ranks[left], ranks[right]) for left, right in halves if left in ranks and right in ranks)
+            merges += [(written[left], written[right]) for left, right in pairs]
+        vocab = {token: id for id, token in enumerate(special + written)}
+        tokenizer = Tokenizer(models.BPE(vocab, merges, ignore_merges=True))
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(file["config"]["pattern"]), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        )
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocab["<s>"])])
+        super().__init__(tokenizer)
+
+    def encode(self, text, special):
+        ids = super().encode(text, special)
+        assert special or ids == self.mistral.encode(text, bos=True, eos=False)
+        return ids
+
+
+def letters_of_bytes():
+    """The byte alphabet of GPT-2, by byte."""
+    letters, others = [], 0
+    for byte in range(256):
+        letters.append(chr(byte) if byte in PRINTABLE else chr(256 + others))
+        others += byte not in PRINTABLE
+    return letters
+
+
 def open_vocabulary(path):
     from tokenizers import Tokenizer
 
     path = Path(path)
+    if path.name.startswith("tekken"):
+        return TekkenTokenizer(path)
     if path.suffix == ".gguf":
         import gguf
 
         fields = gguf.GGUFReader(path).fields
+        model = fields["tokenizer.ggml.model"].contents()
+        if model == "bert":
+            return BertTokenizer(*(fields[f"tokenizer.ggml.{key}"].contents() for key in ["tokens", "token_type"]))
+        if model == "t5":
+            return from_gguf_unigram(fields)
         keys = ["pre", "tokens", "token_type", "merges"]
         return from_gguf_metadata({key: fields[f"tokenizer.ggml.{key}"].contents() for key in keys})
     if path.name.endswith(".gguf.json"):
@@ -464,7 +602,7 @@ def write_ids(lines, tokenizer, out):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = {"classes": classes, "corpus": corpus, "small": small, "ids": ids}
+    commands = {"classes": classes, "corpus": corpus, "pre": pre, "small": small, "ids": ids}
     parser.add_argument("command", choices=commands)
     parser.add_argument("arguments", nargs="+")
     arguments = parser.parse_args()

@@ -56,12 +56,23 @@ pub enum Keep {
     Nothing,
 }
 
-/// `--kv`, for the commands that compute.
-#[derive(clap::Args)]
-pub struct KvArg {
+/// `--kv` and `--bf16`, for the commands that compute.
+#[derive(Clone, Copy, clap::Args)]
+pub struct NumbersArg {
     /// How keys and values are stored
     #[arg(long, value_name = "TYPE", default_value = "f16", ignore_case = true)]
     kv: KvName,
+    /// Multiply BF16 weights in BF16 arithmetic: faster prompts, rounder numbers
+    #[arg(long)]
+    bf16: bool,
+}
+
+/// What a model computes with.
+#[derive(Clone, Copy, Default)]
+pub struct Numbers {
+    pub kv: KvType,
+    /// BF16 weights in BF16 arithmetic.
+    pub bf16: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -72,13 +83,14 @@ enum KvName {
     Q8_0,
 }
 
-impl From<KvArg> for KvType {
-    fn from(arg: KvArg) -> Self {
-        match arg.kv {
-            KvName::F32 => Self::F32,
-            KvName::F16 => Self::F16,
-            KvName::Q8_0 => Self::Q8_0,
-        }
+impl From<NumbersArg> for Numbers {
+    fn from(arg: NumbersArg) -> Self {
+        let kv = match arg.kv {
+            KvName::F32 => KvType::F32,
+            KvName::F16 => KvType::F16,
+            KvName::Q8_0 => KvType::Q8_0,
+        };
+        Self { kv, bf16: arg.bf16 }
     }
 }
 
@@ -166,23 +178,24 @@ impl Context {
     ///
     /// # Errors
     /// As [`Self::load_from`], or there is no such model.
-    pub fn load(&self, model: &str, kv: KvType, keep: Keep) -> Result<Loaded> {
-        self.load_from(&self.locate(model, Missing::Fail)?.path, kv, keep)
+    pub fn load(&self, model: &str, numbers: Numbers, keep: Keep) -> Result<Loaded> {
+        self.load_from(&self.locate(model, Missing::Fail)?.path, numbers, keep)
     }
 
     /// Makes a model ready to compute; a bar shows when that takes long.
     ///
     /// # Errors
     /// The model cannot be run, or does not fit the memory.
-    pub fn load_from(&self, path: &Path, kv: KvType, keep: Keep) -> Result<Loaded> {
+    pub fn load_from(&self, path: &Path, numbers: Numbers, keep: Keep) -> Result<Loaded> {
         // A wrong EDGELING_CPU is told before anything is read.
         let tier = Tier::detect()?;
         let backend = CpuBackend::new(tier).with_context(|| format!("this CPU lacks {}", tier.name()))?;
         let checkpoint = Checkpoint::open(path)?;
         let model = Model::load(&checkpoint)?;
         let image = self.image(&checkpoint, keep)?;
-        let (stop_tokens, sampling, cost) = (model.stop_tokens(), model.sampling_defaults(), Cost::of(&model.plan));
-        let options = ProgramOptions { kv, threads: self.threads };
+        let (stop_tokens, sampling, cost) =
+            (model.stop_tokens(), model.sampling_defaults(), Cost::of(&model.plan, numbers.bf16));
+        let options = ProgramOptions { kv: numbers.kv, threads: self.threads, bf16: numbers.bf16 };
         let mut bar = self.ui.slow_bytes("loading");
         let mut observer = |done: usize, all: usize| bar.set(done as u64, Some(all as u64));
         let program = backend.compile_with_image(model.plan, &options, image.as_ref(), &mut observer)?;

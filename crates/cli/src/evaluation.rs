@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use kernels::backend::{KvType, Program};
+use kernels::backend::Program;
 use model::tokenizer::{EncodeOptions, Tokenizer};
 use pipeline::evaluate::{EvaluateError, EvaluateOptions, Evaluation, evaluate};
 
-use crate::context::{Context, Keep};
+use crate::context::{Context, Keep, Numbers};
 use crate::interrupt::Watch;
 use crate::ui::error::{Hinted, Interrupted};
 
@@ -47,11 +47,11 @@ pub fn of_path(
     base: Option<&Path>,
     text: &str,
     window: WindowArg,
-    kv: KvType,
+    numbers: Numbers,
 ) -> Result<Evaluation> {
     let watch = Watch::new();
-    let mut loaded = context.load_from(model, kv, Keep::Nothing)?;
-    let mut base = base.map(|base| context.load_from(base, kv, Keep::Nothing)).transpose()?;
+    let mut loaded = context.load_from(model, numbers, Keep::Nothing)?;
+    let mut base = base.map(|base| context.load_from(base, numbers, Keep::Nothing)).transpose()?;
     if let Some(base) = &base {
         same_tokens(&loaded.tokenizer, &base.tokenizer)?;
     }

@@ -5,12 +5,11 @@ use std::time::Instant;
 use anyhow::Result;
 use engine::{Engine, EngineOptions};
 use hub::Missing;
-use kernels::backend::KvType;
 use model::sampler::SamplingParams;
 use model::tokenizer::{EncodeOptions, TokenKind, Tokenizer};
 
 use crate::chat::Message;
-use crate::context::{Context, Keep};
+use crate::context::{Context, Keep, Numbers};
 use crate::generation::{Answer, generate};
 use crate::prompt::ChatPrompt;
 use crate::settings::Settings;
@@ -26,7 +25,7 @@ pub type Sink<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 pub struct LoadOptions {
     /// The context that the user asked for.
     pub positions: Option<usize>,
-    pub kv: KvType,
+    pub numbers: Numbers,
     /// Use no chat template.
     pub raw: bool,
 }
@@ -61,7 +60,7 @@ impl Session {
     pub fn load(context: &Context, model: &str, options: LoadOptions) -> Result<Self> {
         let location = context.locate(model, Missing::Pull)?;
         let start = Instant::now();
-        let loaded = context.load_from(&location.path, options.kv, Keep::Image)?;
+        let loaded = context.load_from(&location.path, options.numbers, Keep::Image)?;
         let made_for = loaded.config.context;
         if let Some(asked) = options.positions.filter(|&asked| asked > made_for) {
             context.ui.warn(&format!("--context {asked}: the model was made for {made_for} positions"));

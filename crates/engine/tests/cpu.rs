@@ -14,7 +14,7 @@ fn engine(max_batch_tokens: usize, max_sequences: usize) -> Engine {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints/qwen3");
     let model = Model::open(&folder).unwrap();
     let tier = Tier::all_available().last().unwrap();
-    let options = ProgramOptions { kv: Default::default(), threads: max_sequences };
+    let options = ProgramOptions { kv: Default::default(), threads: max_sequences, bf16: false };
     let program = CpuBackend::new(tier).unwrap().compile(model.plan, &options, &mut |_, _| ()).unwrap();
     Engine::new(program, EngineOptions { context: 128, max_batch_tokens, max_sequences }).unwrap()
 }

@@ -14,18 +14,20 @@ pub enum TokenizerFiles {
     /// The keys `tokenizer.ggml.*`.
     Gguf(Metadata),
     HuggingFace(HfTokenizer),
+    /// Mistral's `tekken.json`, in a folder without `tokenizer.json`.
+    Tekken(HfTokenizer),
 }
 
 /// The tokenizer of a Hugging Face folder.
 #[derive(Clone, Debug)]
 pub struct HfTokenizer {
-    /// The content of `tokenizer.json`, mapped and not parsed.
+    /// The content of `tokenizer.json` or `tekken.json`, mapped and not parsed.
     pub json: Bytes,
     pub config: TokenizerConfig,
 }
 
 impl TokenizerFiles {
-    /// Opens the tokenizer of a GGUF file or of a folder with `tokenizer.json`; a folder needs no other file.
+    /// Opens the tokenizer of a GGUF file or of a folder with `tokenizer.json` or `tekken.json`; a folder needs no other file.
     ///
     /// # Errors
     /// There is no tokenizer, or its files break the rules of their formats.
@@ -35,6 +37,11 @@ impl TokenizerFiles {
 
     fn open_folder(folder: &Path) -> Result<Self, FormatError> {
         let path = folder.join(TOKENIZER_FILE);
+        let tekken = folder.join("tekken.json");
+        if !path.exists() && tekken.exists() {
+            let json = MappedFile::open(&tekken)?.bytes();
+            return Ok(Self::Tekken(HfTokenizer { json, config: TokenizerConfig::open(folder)? }));
+        }
         if !path.exists() {
             let only_sentencepiece = folder.join("tokenizer.model").exists();
             return Err(FormatError::Kind {
@@ -53,7 +60,7 @@ impl TokenizerFiles {
     pub fn chat_templates(&self) -> Result<ChatTemplates, FormatError> {
         match self {
             Self::Gguf(metadata) => ChatTemplates::from_gguf(metadata),
-            Self::HuggingFace(tokenizer) => Ok(tokenizer.config.chat_templates().clone()),
+            Self::HuggingFace(tokenizer) | Self::Tekken(tokenizer) => Ok(tokenizer.config.chat_templates().clone()),
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Location {
 }
 
 /// A folder with one of these holds a model, or at least a tokenizer.
-const MODEL_FILES: [&str; 2] = ["config.json", "tokenizer.json"];
+const MODEL_FILES: [&str; 3] = ["config.json", "tokenizer.json", "tekken.json"];
 
 /// Finds a model: what exists under that path, else what the store has under that name or from that source, else what
 /// can be pulled. A folder that shares its plain name with a model (`smollm2`) counts if it holds a model itself.

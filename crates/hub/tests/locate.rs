@@ -84,7 +84,7 @@ fn a_plain_folder_counts_where_it_holds_a_model() {
     fs::create_dir("other").unwrap();
     assert_eq!(fixture.error("smollm2").0, "`smollm2` is not in the store");
     let expected = "other: expected a name in the store, or a folder with a model, \
-        found a folder without config.json or tokenizer.json";
+        found a folder without config.json or tokenizer.json or tekken.json";
     assert_eq!(fixture.error("other").0, expected);
     assert_eq!(fixture.locate("./other").unwrap().path, Path::new("./other"));
     fs::write("smollm2/tokenizer.json", "{}").unwrap();

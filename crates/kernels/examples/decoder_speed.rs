@@ -2,8 +2,8 @@
 //! a file.
 //!
 //! `cargo run --release -p edgeling-kernels --example decoder_speed [0.6b|3.8b] TYPE HEAD_TYPE THREADS KV TEST…`, where a
-//! test is `pp512` (a prompt), `tg128` (tokens one after another), `tg128x16` (16 sequences side by side), each with
-//! `@8192` behind it for the positions that are in the cache already.
+//! KV type may end in `+bf16` for BF16 arithmetic, and a test is `pp512` (a prompt), `tg128` (tokens one after another),
+//! `tg128x16` (16 sequences side by side), each with `@8192` behind it for the positions that are in the cache already.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -147,7 +147,8 @@ fn main() -> Result<(), Failure> {
     };
     let shape = if shape == "3.8b" { LARGE } else { SMALL };
     let named = |name: &str| DType::from_name(name).ok_or("no such type");
-    let kv = match kv.as_str() {
+    let bf16 = kv.ends_with("+bf16");
+    let kv = match kv.trim_end_matches("+bf16") {
         "f32" => KvType::F32,
         "q8_0" => KvType::Q8_0,
         _ => KvType::F16,
@@ -159,7 +160,7 @@ fn main() -> Result<(), Failure> {
     let head_ops = 2.0 * (shape.vocab * shape.hidden) as f64;
     let layer_ops = 2.0 * plan.macs_per_token() as f64 - head_ops;
     let backend = CpuBackend::new(tier).ok_or("no such tier")?;
-    let mut program = backend.compile(plan, &ProgramOptions { kv, threads }, &mut |_, _| {})?;
+    let mut program = backend.compile(plan, &ProgramOptions { kv, threads, bf16 }, &mut |_, _| {})?;
     for test in tests {
         let name = test;
         let test = Test::parse(test)?;

@@ -31,6 +31,8 @@ pub struct ProgramOptions {
     pub kv: KvType,
     /// Threads of the hot path, the caller's included; at least 1.
     pub threads: usize,
+    /// Whether BF16 weights are multiplied in BF16 arithmetic, to which their inputs are rounded, instead of f32.
+    pub bf16: bool,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
-use crate::simd::{Kernel, Simd, Tier};
+use crate::simd::{Kernel, LANES, Simd, Tier};
 use crate::team::Team;
 
 /// Bytes that the read measurement walks through: several times any cache.
@@ -26,6 +26,8 @@ pub struct Roof {
     pub int8: f64,
     /// f32 operations per second; a multiply-add is two.
     pub f32: f64,
+    /// BF16 operations per second, where the tier has them; a multiply-add is two.
+    pub bf16: Option<f64>,
 }
 
 /// Measures the roofs for each number of threads, in about 0.9 seconds per entry: the best of as many passes as fit.
@@ -54,20 +56,27 @@ fn of_team(tier: Tier, threads: usize, buffer: &Buffer<u8>) -> Roof {
             unsafe { tier.run(Read { bytes, len: READ_AT_ONCE }) }
         });
     });
-    let mut peak = |float: bool| {
+    let mut peak = |sums_of: Sums, per_lane: f64| {
         let mut sums = 0;
         let seconds = best(Duration::from_millis(200), || {
             team.run(threads, &|_| {
                 // SAFETY: the tier is available.
-                unsafe { tier.run(Peak { float }) };
+                unsafe {
+                    match sums_of {
+                        Sums::Bf16 => tier.run_bf16(Peak(sums_of)),
+                        _ => tier.run(Peak(sums_of)),
+                    }
+                }
             });
             // SAFETY: the tier is available.
             sums = unsafe { tier.run(Chains) } * ROUNDS;
         });
-        // 16 lanes; an int8 sum takes four multiply-adds a lane.
-        sums as f64 * n * 16.0 * if float { 2.0 } else { 8.0 } / seconds
+        sums as f64 * n * LANES as f64 * 2.0 * per_lane / seconds
     };
-    Roof { threads, read: READ_BYTES as f64 / read, int8: peak(false), f32: peak(true) }
+    // An int8 sum takes four multiply-adds a lane, a BF16 sum two.
+    let (int8, f32) = (peak(Sums::Int8, 4.0), peak(Sums::F32, 1.0));
+    let bf16 = tier.has_bf16().then(|| peak(Sums::Bf16, 2.0));
+    Roof { threads, read: READ_BYTES as f64 / read, int8, f32, bf16 }
 }
 
 /// The fewest seconds that `work` takes within `time`, three passes at least.
@@ -107,10 +116,16 @@ impl Kernel for Read {
     }
 }
 
-/// Multiply-adds on registers alone.
-struct Peak {
-    float: bool,
+/// What is multiplied and summed.
+#[derive(Clone, Copy)]
+enum Sums {
+    Int8,
+    F32,
+    Bf16,
 }
+
+/// Multiply-adds on registers alone.
+struct Peak(Sums);
 
 /// Independent sums of [`Peak`] on a tier.
 struct Chains;
@@ -145,13 +160,24 @@ impl Peak {
     unsafe fn sums<S: Simd, const N: usize>(&self) {
         // SAFETY: registers only.
         unsafe {
-            if self.float {
+            if let Sums::F32 = self.0 {
                 let (a, b) = (S::splat(black_box(0.5)), S::splat(black_box(0.25)));
                 let mut sums = [S::splat(0.0); N];
                 for _ in 0..ROUNDS / 64 {
                     for _ in 0..64 {
                         for sum in &mut sums {
                             *sum = S::fma(a, *sum, b);
+                        }
+                    }
+                    sums = black_box(sums);
+                }
+            } else if let Sums::Bf16 = self.0 {
+                let (w, x) = (S::splat_b(black_box(3)), S::splat_i(black_box(0x3F00_3F00)));
+                let mut sums = [S::splat(0.0); N];
+                for _ in 0..ROUNDS / 64 {
+                    for _ in 0..64 {
+                        for sum in &mut sums {
+                            *sum = S::dot_bf16(*sum, w, x);
                         }
                     }
                     sums = black_box(sums);

@@ -72,7 +72,10 @@ fn plan(shape: &Shape, random: &mut Random) -> DecoderPlan {
 }
 
 fn compile(plan: &DecoderPlan, tier: Tier, threads: usize, kv: KvType) -> Box<dyn Program> {
-    let options = ProgramOptions { kv, threads };
+    compile_with(plan, tier, ProgramOptions { kv, threads, bf16: false })
+}
+
+fn compile_with(plan: &DecoderPlan, tier: Tier, options: ProgramOptions) -> Box<dyn Program> {
     let mut program = CpuBackend::new(tier).unwrap().compile(plan.clone(), &options, &mut |_, _| {}).unwrap();
     program.reserve(16).unwrap();
     program
@@ -110,6 +113,38 @@ fn any_chunking_thread_count_and_tier_gives_the_same_bits() {
             }
         }
     }
+}
+
+#[test]
+fn bf16_arithmetic_gives_the_same_bits_everywhere_and_nearly_those_of_f32() {
+    let mut random = Random(4);
+    let tokens: Vec<u32> = (0..70).map(|_| random.below(VOCAB) as u32).collect();
+    let dtype = DType::from_name("BF16").unwrap();
+    let plan = plan(&Shape { dtype, head_dim: 24, layers: 2 }, &mut random);
+    let options = |threads, bf16| ProgramOptions { kv: KvType::F32, threads, bf16 };
+    let exact = logits(&mut *compile(&plan, Tier::Scalar, 1, KvType::F32), &tokens, &[0, 1], tokens.len());
+    let expected = logits(&mut *compile_with(&plan, Tier::Scalar, options(1, true)), &tokens, &[0, 1], tokens.len());
+    assert_ne!(expected, exact, "inputs are rounded");
+    let largest = exact.iter().map(|v| f32::from_bits(*v).abs()).fold(0.0, f32::max);
+    for (found, exact) in expected.iter().zip(&exact) {
+        let error = (f32::from_bits(*found) - f32::from_bits(*exact)).abs();
+        assert!(error < 0.02 * largest, "off by {error} of {largest}");
+    }
+    for tier in Tier::all_available().filter(|tier| tier.has_bf16()) {
+        for (threads, chunk) in [(1, 1), (2, 7), (3, tokens.len())] {
+            let mut program = compile_with(&plan, tier, options(threads, true));
+            let found = logits(&mut *program, &tokens, &[3, 1], chunk);
+            assert!(found == expected, "{}, {threads} threads, chunks of {chunk}", tier.name());
+        }
+    }
+}
+
+#[test]
+fn bf16_arithmetic_needs_bf16_weights() {
+    let plan = plan(&Shape { dtype: DType::from_name("F16").unwrap(), head_dim: 24, layers: 1 }, &mut Random(5));
+    let options = ProgramOptions { kv: KvType::F32, threads: 1, bf16: true };
+    let error = CpuBackend::new(Tier::Scalar).unwrap().compile(plan, &options, &mut |_, _| {}).err().unwrap();
+    assert_eq!(error.to_string(), "model: BF16 arithmetic: expected weights of type BF16, found F16");
 }
 
 #[test]
@@ -170,7 +205,7 @@ fn wrong_shapes_are_refused() {
     let mut random = Random(6);
     let mut plan = plan(&Shape { dtype: DType::F32, head_dim: 32, layers: 1 }, &mut random);
     plan.layers[0].attention.q.weight.rows -= 1;
-    let options = ProgramOptions { kv: KvType::F16, threads: 1 };
+    let options = ProgramOptions { kv: KvType::F16, threads: 1, bf16: false };
     let backend = CpuBackend::new(Tier::Scalar).unwrap();
     let error = backend.compile(plan, &options, &mut |_, _| {}).err().unwrap().to_string();
     assert!(error.contains("192x256"), "{error}");

@@ -80,7 +80,7 @@ fn logits(path: &Path, source: &str, keep: bool) -> (Vec<f32>, usize, (bool, boo
     };
     let image = ImageFile { path: path.to_owned(), source: source.to_owned(), keep, told: Arc::new(told) };
     let backend = CpuBackend::new(Tier::detect().unwrap()).unwrap();
-    let options = ProgramOptions { kv: KvType::F16, threads: 2 };
+    let options = ProgramOptions { kv: KvType::F16, threads: 2, bf16: false };
     let plan = plan(&packed);
     let mut program = backend.compile_with_image(plan, &options, Some(&image), &mut |_, _| ()).unwrap();
     program.reserve(1).unwrap();

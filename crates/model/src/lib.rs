@@ -1,6 +1,7 @@
 //! Architectures, tokenizers, chat templates and sampling.
 
 pub mod arch;
+pub mod chat_format;
 mod error;
 mod loader;
 mod model;

@@ -147,6 +147,52 @@ fn gemma3() {
     assert_eq!(tokenizer.encode("", EncodeOptions::TEXT), [2]);
 }
 
+#[test]
+fn gpt4o() {
+    let tokenizer = Tokenizer::open(&support::npm_tokenizer("gpt4o")).unwrap();
+    check(&tokenizer, &support::data("tokenizer/gpt4o.ids"), 1);
+    assert_eq!(tokenizer.token_id("<|endoftext|>"), Some(199_999));
+}
+
+/// Its pattern has no scanner.
+#[test]
+fn deepseek_v3() {
+    let json = fs::read(support::npm_tokenizer("deepseek_v3").join("tokenizer.json")).unwrap();
+    let tokenizer = Tokenizer::from_tokenizer_json(&json, SpecialNames::default()).unwrap();
+    check(&tokenizer, &support::data("tokenizer/deepseek_v3.ids"), 1);
+}
+
+/// From `tekken.json`, and from a GGUF file's keys made of it.
+#[test]
+fn tekken() {
+    let folder = support::tekken();
+    let tokenizer = Tokenizer::open(&folder).unwrap();
+    check(&tokenizer, &support::data("tokenizer/tekken.ids"), 1);
+    assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.vocab_size()), (Some(1), Some(2), 131_072));
+    assert_eq!(tokenizer.token_id("[TOOL_CALLS]"), Some(9));
+
+    let mut out = formats::gguf::MetadataBuilder::default();
+    let json = fs::read(folder.join("tekken.json")).unwrap();
+    model::tokenizer::write_tekken_gguf(&json, 131_072, &mut out).unwrap();
+    let metadata = out.read_back(&folder).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&GgufVocabulary::of(&metadata).unwrap()).unwrap();
+    check(&tokenizer, &support::data("tokenizer/tekken.ids"), 1);
+}
+
+/// XLM-RoBERTa's vocabulary of unigrams, whose table replaces characters.
+#[test]
+fn nomic_bert_moe() {
+    let tokenizer = Tokenizer::open(&support::llama_cpp_models().join("ggml-vocab-nomic-bert-moe.gguf")).unwrap();
+    check(&tokenizer, &support::data("tokenizer/nomic_bert_moe.ids"), 1);
+}
+
+/// BERT's words.
+#[test]
+fn bert_bge() {
+    let tokenizer = Tokenizer::open(&support::llama_cpp_models().join("ggml-vocab-bert-bge.gguf")).unwrap();
+    check(&tokenizer, &support::data("tokenizer/bert_bge.ids"), 1);
+}
+
 /// A folder opens with what its `tokenizer_config.json` names.
 #[test]
 fn folders_open() {

@@ -25,14 +25,16 @@ fn with(pointer: &str, value: Value) -> Value {
 
 #[test]
 fn unknown_parts_are_named() {
-    let split = json!({"type": "Split", "pattern": {"Regex": "[a-z]+"}, "behavior": "Isolated", "invert": false});
-    let contiguous =
-        json!({"type": "Split", "pattern": {"Regex": "\\p{L}+"}, "behavior": "Contiguous", "invert": false});
+    let split = |pattern: Value, behavior: &str| json!({"type": "Split", "pattern": pattern, "behavior": behavior, "invert": false});
     let cases = [
         (with("/normalizer", json!({"type": "Lowercase"})), "normalizer: {\"type\":\"Lowercase\"} is not supported"),
         (with("/normalizer", json!({"type": "Prepend", "prepend": "▁"})), "Replace of a space by ▁ beside Prepend"),
-        (with("/pre_tokenizer", split), "[a-z]+"),
-        (with("/pre_tokenizer", contiguous), "Contiguous"),
+        (
+            with("/pre_tokenizer", split(json!({"Regex": "[a-z"}), "Isolated")),
+            "expected a regular expression, found \"[a-z\"",
+        ),
+        (with("/pre_tokenizer", split(json!({"Regex": "a"}), "Mirrored")), "Mirrored"),
+        (with("/pre_tokenizer", split(json!({"String": "a"}), "Isolated")), "a Split by a Regex"),
         (with("/pre_tokenizer", json!({"type": "Whitespace"})), "{\"type\":\"Whitespace\"} is not supported"),
         (with("/decoder", json!({"type": "WordPiece"})), "decoder: {\"type\":\"WordPiece\"} is not supported"),
         (with("/post_processor", json!({"type": "BertProcessing"})), "post_processor: {\"type\":\"BertProcessing\"}"),
@@ -67,6 +69,27 @@ fn contradictions_say_where() {
 }
 
 #[test]
+fn tekken_that_cannot_be() {
+    let file = |config: Value, vocab: Value| json!({"config": config, "vocab": vocab}).to_string();
+    let config = |total: u64, special: u64| json!({"pattern": ".", "default_vocab_size": total, "default_num_special_tokens": special});
+    let a = json!([{"rank": 0, "token_bytes": "YQ=="}]);
+    let cases = [
+        (file(config(21, 20), json!([])), "token of each rank below 1, found none of rank 0"),
+        (file(config(21, 20), json!([{"rank": 0, "token_bytes": "?"}])), "token of rank 0: expected base64, found ?"),
+        (file(config(21, 22), a.clone()), "default_vocab_size"),
+        (file(config(1 << 40, 20), a.clone()), "default_vocab_size"),
+        (file(config(3, 2), a.clone()), "special_tokens: expected ranks below 2, found 2"),
+        ("{}".to_owned(), "tekken.json: missing field"),
+    ];
+    for (file, expected) in cases {
+        let error = Tokenizer::from_tekken_json(file.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+    let tokenizer = Tokenizer::from_tekken_json(file(config(21, 20), a).as_bytes()).unwrap();
+    assert_eq!(tokenizer.encode("aab", EncodeOptions::TEXT), [1, 20, 20, 0]);
+}
+
+#[test]
 fn every_prefix_of_a_file_is_an_error() {
     let text = small("bpe_llama2").to_string();
     for end in (0..text.len()).step_by(97).filter(|&end| text.is_char_boundary(end)) {
@@ -79,12 +102,17 @@ fn every_prefix_of_a_file_is_an_error() {
 fn gguf_metadata_that_cannot_be() {
     let base = GgufVocabulary { model: "gpt2", pre: Some("gpt-2"), tokens: vec![b"a", b"b"], ..Default::default() };
     let cases = [
-        (GgufVocabulary { model: "bert", ..base.clone() }, "tokenizer.ggml.model: bert is not supported"),
+        (GgufVocabulary { model: "rwkv", ..base.clone() }, "tokenizer.ggml.model: rwkv is not supported"),
         (GgufVocabulary { pre: Some("mystery"), ..base.clone() }, "tokenizer.ggml.pre: mystery is not supported"),
         (GgufVocabulary { token_type: vec![1], ..base.clone() }, "tokenizer.ggml.token_type: expected 2 values"),
         (GgufVocabulary { model: "llama", ..base.clone() }, "tokenizer.ggml.scores: expected 2 values"),
         (
-            GgufVocabulary { model: "t5", scores: vec![0.0; 2], has_charsmap: true, ..base.clone() },
+            GgufVocabulary {
+                model: "t5",
+                scores: vec![0.0; 2],
+                precompiled_charsmap: vec![9, 0, 0, 0],
+                ..base.clone()
+            },
             "tokenizer.ggml.precompiled_charsmap",
         ),
     ];
@@ -97,7 +125,7 @@ fn gguf_metadata_that_cannot_be() {
 /// Ids of roles outside the vocabulary, tokens that are not UTF-8, and merges of what is not there do no harm.
 #[test]
 fn gguf_metadata_of_little_sense() {
-    for model in ["gpt2", "llama", "t5"] {
+    for model in ["gpt2", "gemma4", "whitespace", "llama", "t5", "bert"] {
         let tokens: Vec<&[u8]> =
             vec![b"\xFF\xFE", b"", b"a", b"<0x41>", b"<0xZZ>", b"\xE2\x96\x81", b"a", b"<|im_end|>"];
         let source = GgufVocabulary {

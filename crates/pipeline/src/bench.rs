@@ -218,11 +218,14 @@ mod tests {
     use super::*;
     use crate::testing::HashProgram;
 
-    const ROOF: Roof = Roof { threads: 2, read: 1e9, int8: 1e12, f32: 1e11 };
+    const ROOF: Roof = Roof { threads: 2, read: 1e9, int8: 1e12, f32: 1e11, bf16: None };
     const OPTIONS: BenchOptions = BenchOptions { prompt: 9, generate: 6, batch: 2, repeat: 3, chunk: 4 };
 
-    const COST: Cost =
-        Cost { bytes: 1e6, layers: Operations { int8: 2e6, f32: 0.0 }, head: Operations { int8: 0.0, f32: 4e5 } };
+    const COST: Cost = Cost {
+        bytes: 1e6,
+        layers: Operations { int8: 2e6, f32: 0.0, bf16: 0.0 },
+        head: Operations { int8: 0.0, f32: 4e5, bf16: 0.0 },
+    };
 
     #[test]
     fn tests_are_named_and_run_as_often_as_asked() {

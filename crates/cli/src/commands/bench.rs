@@ -9,7 +9,7 @@ use kernels::simd::Tier;
 use pipeline::bench::{BenchOptions, BenchRow, Cost, bench};
 use serde_json::json;
 
-use crate::context::{Context, Keep, MODEL_HELP};
+use crate::context::{Context, Keep, MODEL_HELP, Numbers, NumbersArg};
 use crate::speed::Lengths;
 use crate::speed::peer::Peer;
 use crate::speed::round::{Rates, paired};
@@ -35,8 +35,8 @@ Examples:
 pub struct Args {
     #[arg(help = MODEL_HELP, required_unless_present = "roof", conflicts_with = "roof")]
     model: Option<String>,
-    /// Measure the machine alone: read bandwidth, int8 and f32 peaks
-    #[arg(long, conflicts_with_all = ["prompt", "generate", "batch", "repeat", "against"])]
+    /// Measure the machine alone: read bandwidth, int8, f32 and bf16 peaks
+    #[arg(long, conflicts_with_all = ["prompt", "generate", "batch", "repeat", "kv", "bf16", "against"])]
     roof: bool,
     /// Tokens of the prompt; 0 leaves the test out
     #[arg(long, value_name = "N", default_value_t = 512)]
@@ -50,6 +50,8 @@ pub struct Args {
     /// Measured runs of each test
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    #[command(flatten)]
+    numbers: NumbersArg,
     /// A peer's bench: a command that takes llama-bench's arguments and prints its JSON; may be given several times
     #[arg(long, value_name = "CMD", value_hint = clap::ValueHint::CommandString)]
     against: Vec<Peer>,
@@ -64,7 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 fn bench_model(model: &str, args: &Args, context: &Context) -> Result<()> {
-    let mut loaded = context.load(model, KvType::default(), Keep::Nothing)?;
+    let mut loaded = context.load(model, args.numbers.into(), Keep::Nothing)?;
     let roof = measure(Tier::detect()?, &[context.threads])?;
     let options = BenchOptions {
         prompt: args.prompt as usize,
@@ -89,11 +91,13 @@ fn bench_model(model: &str, args: &Args, context: &Context) -> Result<()> {
 
 /// This program and its peers in turn.
 fn bench_against(model: &str, args: &Args, context: &Context) -> Result<()> {
-    if args.batch != 1 {
-        return Err(Usage("--against measures one sequence at a time: leave --batch out".to_owned()).into());
+    let numbers = Numbers::from(args.numbers);
+    if args.batch != 1 || numbers.bf16 || numbers.kv != KvType::default() {
+        let problem = "--against measures one sequence at a time, as programs run unless told: leave --batch, --kv and --bf16 out";
+        return Err(Usage(problem.to_owned()).into());
     }
     let path = context.locate(model, Missing::Fail)?.path;
-    let cost = Cost::of(&model::build_plan(&Checkpoint::open(&path)?)?);
+    let cost = Cost::of(&model::build_plan(&Checkpoint::open(&path)?)?, false);
     let lengths = Lengths { prompt: args.prompt, generate: args.generate };
     let rows = paired(context, &path, &args.against, &cost, lengths, args.repeat)?;
     if context.ui.json {
@@ -162,10 +166,12 @@ fn roofs(context: &Context) -> Result<()> {
         ("read GB/s", Align::Right),
         ("int8 Gop/s", Align::Right),
         ("f32 Gflop/s", Align::Right),
+        ("bf16 Gflop/s", Align::Right),
     ]);
     for roof in &roofs {
         let giga = |value: f64| format!("{:.1}", value / 1e9);
-        table.row([roof.threads.to_string(), giga(roof.read), giga(roof.int8), giga(roof.f32)]);
+        let bf16 = roof.bf16.map_or_else(|| "–".to_owned(), giga);
+        table.row([roof.threads.to_string(), giga(roof.read), giga(roof.int8), giga(roof.f32), bf16]);
     }
     context.ui.print(&table.render(context.ui.out))?;
     context.ui.note(&format!("instructions: {}; a multiply-add is two operations", tier.name()));
@@ -179,5 +185,6 @@ fn roof_json(tier: Tier, roof: &Roof) -> serde_json::Value {
         "read_bytes_per_s": roof.read,
         "int8_ops_per_s": roof.int8,
         "f32_ops_per_s": roof.f32,
+        "bf16_ops_per_s": roof.bf16,
     })
 }

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use formats::{Checkpoint, NewFile};
 use hub::Missing;
-use kernels::backend::KvType;
 
 use crate::comparison::{Compared, plot, table};
-use crate::context::{Context, MODEL_HELP};
+use crate::context::{Context, MODEL_HELP, Numbers};
 use crate::evaluation::{self, WindowArg};
 use crate::facts::Facts;
 use crate::interrupt::winding_up;
@@ -63,7 +62,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
 
     if let Some(text) = &text {
         for (file, path) in files.iter_mut().zip(&paths) {
-            let found = evaluation::of_path(context, path, base.as_deref(), text, args.window, KvType::default());
+            let found = evaluation::of_path(context, path, base.as_deref(), text, args.window, Numbers::default());
             file.evaluated(&found.with_context(|| format!("cannot evaluate {}", path.display()))?);
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use hub::Missing;
 
-use crate::context::{Context, KvArg, MODEL_HELP};
+use crate::context::{Context, MODEL_HELP, NumbersArg};
 use crate::evaluation::{self, TextArgs};
 use crate::ui::table::fields;
 
@@ -25,14 +25,14 @@ pub struct Args {
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
     #[command(flatten)]
-    kv: KvArg,
+    numbers: NumbersArg,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
     let text = evaluation::read_text(&args.on.text)?;
     let model = context.locate(&args.model, Missing::Fail)?.path;
     let base = args.base.map(|base| context.locate(&base, Missing::Fail)).transpose()?.map(|base| base.path);
-    let found = evaluation::of_path(context, &model, base.as_deref(), &text, args.on.window, args.kv.into())?;
+    let found = evaluation::of_path(context, &model, base.as_deref(), &text, args.on.window, args.numbers.into())?;
     match context.ui.json {
         true => context.ui.print_json(&found),
         false => Ok(context.ui.print(&fields(&evaluation::rows(&found), context.ui.out))?),

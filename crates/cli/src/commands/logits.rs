@@ -6,7 +6,7 @@ use anyhow::Result;
 use formats::npy::NpyWriter;
 use serde_json::json;
 
-use crate::context::{Context, Keep, KvArg, MODEL_HELP};
+use crate::context::{Context, Keep, MODEL_HELP, NumbersArg};
 use crate::input::Tokens;
 use crate::interrupt::Watch;
 use crate::ui::error::{Hinted, Interrupted};
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "F.npy", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
     #[command(flatten)]
-    kv: KvArg,
+    numbers: NumbersArg,
     /// Positions computed at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     chunk: u32,
@@ -40,7 +40,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
     let tokens = args.tokens.0;
-    let mut loaded = context.load(&args.model, args.kv.into(), Keep::Nothing)?;
+    let mut loaded = context.load(&args.model, args.numbers.into(), Keep::Nothing)?;
     let limit = args.context.map_or(loaded.config.context, |n| n as usize);
     if tokens.len() > limit {
         let problem = format!("there are {} tokens, the context holds {limit}", tokens.len());

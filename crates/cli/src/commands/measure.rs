@@ -1,11 +1,10 @@
 //! `measure`: the speed and the memory of one model, in a process of its own. `compare` starts it.
 
 use anyhow::Result;
-use kernels::backend::KvType;
 use pipeline::bench::{BenchOptions, Test, bench};
 
 use super::bench::CHUNK;
-use crate::context::{Context, Keep};
+use crate::context::{Context, Keep, Numbers};
 use crate::memory;
 use crate::speed::Speed;
 
@@ -20,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
-    let mut loaded = context.load(&args.model, KvType::default(), Keep::Nothing)?;
+    let mut loaded = context.load(&args.model, Numbers::default(), Keep::Nothing)?;
     let options = BenchOptions { prompt: args.prompt, generate: args.generate, batch: 1, repeat: 1, chunk: CHUNK };
     let results = bench(&mut *loaded.program, &options, &mut |_, _, _| ())?;
     let rate = |is: fn(&Test) -> bool| results.iter().find(|m| is(&m.test)).map(|m| m.median());

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, bail};
 use formats::{Checkpoint, Config};
 use hub::Missing;
 use kernels::DType;
-use kernels::backend::KvType;
 use pipeline::card::Card;
 use pipeline::evaluate::Evaluation;
 use pipeline::gate::Gate;
@@ -18,7 +17,7 @@ use regex::Regex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::context::{Context, MODEL_HELP};
+use crate::context::{Context, MODEL_HELP, Numbers};
 use crate::evaluation::{self, WindowArg};
 use crate::interrupt::Watch;
 use crate::ui::error::{Hinted, Interrupted, Refused, Usage};
@@ -123,7 +122,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     let work = work.with_context(|| format!("cannot write to {}", folder.display()))?;
     let unproven = work.path().join("unproven.gguf");
     let tensors = make(context, &source, &unproven, &options)?;
-    let found = evaluation::of_path(context, &unproven, Some(&path), &text, args.window, KvType::default())?;
+    let found = evaluation::of_path(context, &unproven, Some(&path), &text, args.window, Numbers::default())?;
     if let Some(gate) = &args.gate {
         let broken = gate.broken(&found);
         if !broken.is_empty() {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use model::sampler::SamplingParams;
 
 use crate::chat::{self, Message, Role};
-use crate::context::{Context, KvArg, MODEL_HELP};
+use crate::context::{Context, MODEL_HELP, NumbersArg};
 use crate::generation::Finish;
 use crate::input;
 use crate::session::{LoadOptions, Session};
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
     #[command(flatten)]
-    kv: KvArg,
+    numbers: NumbersArg,
     #[command(flatten)]
     generation: GenerationArgs,
 }
@@ -125,7 +125,8 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     if prompt.is_none() {
         check_chat(&args, context)?;
     }
-    let options = LoadOptions { positions: args.context.map(|n| n as usize), kv: args.kv.into(), raw: args.raw };
+    let options =
+        LoadOptions { positions: args.context.map(|n| n as usize), numbers: args.numbers.into(), raw: args.raw };
     let mut session = Session::load(context, &args.model, options)?;
     let settings = args.generation.over(session.sampling.clone())?;
     match prompt {

@@ -31,7 +31,7 @@ impl TokenizerFacts {
         let Some(kind) = metadata.get::<&str>("tokenizer.ggml.model")? else { return Ok(None) };
         let kind = match kind {
             "gpt2" => "byte-level BPE",
-            "llama" => "SentencePiece BPE",
+            "llama" | "gemma4" => "SentencePiece BPE",
             "t5" => "SentencePiece unigram",
             "bert" => "WordPiece",
             _ => "unknown",
@@ -44,11 +44,12 @@ impl TokenizerFacts {
     }
 
     fn of_folder(checkpoint: &Checkpoint, config: &HfConfig) -> Result<Option<Self>> {
-        if !checkpoint.path().join("tokenizer.json").exists() {
+        if !["tokenizer.json", "tekken.json"].iter().any(|name| checkpoint.path().join(name).exists()) {
             return Ok(None);
         }
         let kind = match checkpoint.tokenizer_files()? {
             TokenizerFiles::HuggingFace(tokenizer) => ModelHead::read(&tokenizer.json).describe(),
+            TokenizerFiles::Tekken(_) => "byte-level BPE",
             TokenizerFiles::Gguf(_) => "unknown",
         };
         Ok(Some(Self { kind, vocab: config.get("vocab_size")? }))

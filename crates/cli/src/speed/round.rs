@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_same_round() {
-        let roof = |read| Roof { threads: 2, read, int8: 1e12, f32: 1e11 };
+        let roof = |read| Roof { threads: 2, read, int8: 1e12, f32: 1e11, bf16: None };
         let speed = |decode| Speed { decode_tps: Some(decode), ..Speed::default() };
         // A machine that becomes half as fast: the ratio stays.
         let round = |fast: f64| Round {

@@ -66,7 +66,7 @@ pub fn matmuls(
         // SAFETY: the tier is available; the panels are packed for this type, the rows are quantized, and each item has
         // its own part of the output.
         unsafe {
-            match linear.dtype.run.matmul {
+            match linear.matmul {
                 MatMulFn::Int8(run) => {
                     let (panels, x) = (first, quantized);
                     run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });

@@ -39,8 +39,11 @@ impl CpuBackend {
         image: Option<&ImageFile>,
         observer: Observer,
     ) -> Result<Box<dyn Program>, BackendError> {
+        if options.bf16 {
+            weights::check_bf16(&plan, self.tier)?;
+        }
         let mut team = Team::new(options.threads.max(1));
-        let model = weights::Model::prepare(plan, image, &mut team, observer)?;
+        let model = weights::Model::prepare(plan, options.bf16, image, &mut team, observer)?;
         Ok(Box::new(program::CpuProgram::new(self.tier, model, team, options.kv)?))
     }
 }

@@ -10,8 +10,8 @@ use crate::buffer::Buffer;
 use crate::plan::{
     Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, Scales, Weight,
 };
-use crate::quant::panel::{BLOCK, MatMulFn};
-use crate::simd::LANES;
+use crate::quant::panel::{self, BLOCK, MatMulFn};
+use crate::simd::{LANES, Tier};
 use crate::team::Team;
 
 /// Panels that one item of packing work covers.
@@ -22,6 +22,7 @@ const RELEASE_AT_ONCE: usize = 16 << 20;
 /// A linear node with its weight in panels.
 pub struct PackedLinear {
     pub dtype: DType,
+    pub matmul: MatMulFn,
     pub rows: usize,
     pub cols: usize,
     pub panel_bytes: usize,
@@ -56,7 +57,7 @@ impl PackedLinear {
 
     /// Whether the input is wanted as int8.
     pub fn takes_int8(&self) -> bool {
-        matches!(self.dtype.run.matmul, MatMulFn::Int8(_))
+        matches!(self.matmul, MatMulFn::Int8(_))
     }
 
     /// How the input is wanted.
@@ -155,12 +156,13 @@ impl Model {
     /// Shapes that do not fit together, or too little memory.
     pub fn prepare(
         plan: DecoderPlan,
+        bf16: bool,
         image: Option<&ImageFile>,
         team: &mut Team,
         observer: Observer,
     ) -> Result<Self, BackendError> {
         check(&plan)?;
-        let (layers, head, bytes) = lay_out(&plan)?;
+        let (layers, head, bytes) = lay_out(&plan, bf16)?;
         let (panels, keeper) = match image.and_then(|image| image::open(image, &plan, bytes)) {
             Some(panels) => (panels, None),
             None => {
@@ -304,6 +306,27 @@ fn check_weight(w: &Weight, rows: usize, cols: usize) -> Result<(), BackendError
     Err(BackendError::Weight { tensor: w.name.clone(), problem })
 }
 
+/// Whether a weight can be multiplied in BF16 arithmetic as it is.
+fn takes_bf16(weight: &Weight) -> bool {
+    weight.dtype.name == "BF16" && weight.cols.is_multiple_of(2)
+}
+
+/// Checks that BF16 arithmetic can be had: on this tier, for some weights.
+///
+/// # Errors
+/// It cannot.
+pub fn check_bf16(plan: &DecoderPlan, tier: Tier) -> Result<(), BackendError> {
+    let problem = if !tier.has_bf16() {
+        "expected a CPU that multiplies BF16 pairs (AVX512_BF16), found none".to_owned()
+    } else if !plan.linears().any(|linear| takes_bf16(&linear.weight)) {
+        let found = plan.linears().next().map_or("no weights", |linear| linear.weight.dtype.name);
+        format!("expected weights of type BF16, found {found}")
+    } else {
+        return Ok(());
+    };
+    Err(BackendError::Plan(format!("BF16 arithmetic: {problem}")))
+}
+
 /// A copy of `values` with zeros up to whole lanes.
 fn padded(values: &[f32]) -> Result<Buffer<f32>, BackendError> {
     let buffer = zeroed("norm weights", values.len().next_multiple_of(LANES))?;
@@ -318,7 +341,7 @@ pub fn zeroed<T: bytemuck::Zeroable>(what: &'static str, len: usize) -> Result<B
 }
 
 /// Where each node's panels lie, in the order of [`DecoderPlan::linears`], and the bytes of all of them.
-fn lay_out(plan: &DecoderPlan) -> Result<(Vec<PackedLayer>, PackedLinear, usize), BackendError> {
+fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLinear, usize), BackendError> {
     let mut end = 0;
     let mut linear = |linear: &Linear| {
         let Weight { dtype, cols, .. } = linear.weight;
@@ -326,8 +349,9 @@ fn lay_out(plan: &DecoderPlan) -> Result<(Vec<PackedLayer>, PackedLinear, usize)
         let bias = linear.bias.as_ref().map(|b| padded(&b[linear.shard.clone()])).transpose()?;
         let offset = end;
         end += rows.div_ceil(LANES) * panel_bytes;
+        let matmul = if bf16 && takes_bf16(&linear.weight) { panel::IN_BF16 } else { dtype.run.matmul };
         let ternary = linear.ternary;
-        Ok::<_, BackendError>(PackedLinear { dtype, rows, cols, panel_bytes, offset, bias, ternary })
+        Ok::<_, BackendError>(PackedLinear { dtype, matmul, rows, cols, panel_bytes, offset, bias, ternary })
     };
     let mut layer = |layer: &Layer| {
         Ok::<_, BackendError>(PackedLayer {

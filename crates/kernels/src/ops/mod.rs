@@ -1,6 +1,7 @@
 //! The algorithms of a decoder, one body each over [`crate::simd::Simd`].
 
 pub mod attention;
+mod bf16;
 pub mod cache;
 pub mod cache_q8;
 mod float;

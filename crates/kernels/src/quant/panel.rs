@@ -128,6 +128,15 @@ pub trait Element: 'static {
     unsafe fn load<S: Simd>(p: *const u8) -> S::F;
 }
 
+/// The matmul of BF16 panels in BF16 arithmetic, of a tier that has it; the columns are even.
+pub const IN_BF16: MatMulFn = {
+    unsafe fn matmul(tier: Tier, m: FloatMatMul) {
+        // SAFETY: the caller's promises pass through.
+        unsafe { tier.run_bf16(m.in_bf16()) }
+    }
+    MatMulFn::F32(matmul)
+};
+
 /// The run layout of a float type.
 pub(super) const fn float<E: Element>() -> RunLayout {
     unsafe fn matmul<E: Element>(tier: Tier, m: FloatMatMul) {

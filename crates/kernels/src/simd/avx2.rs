@@ -30,6 +30,24 @@ unsafe fn dot4(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
     }
 }
 
+/// Denormal numbers as zeros of their sign.
+#[inline(always)]
+unsafe fn flush(v: __m256) -> __m256 {
+    // SAFETY: AVX2 by the caller.
+    unsafe {
+        let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), v);
+        let normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(f32::MIN_POSITIVE));
+        _mm256_and_ps(v, _mm256_or_ps(normal, _mm256_set1_ps(-0.0)))
+    }
+}
+
+/// The upper BF16 of each pair.
+#[inline(always)]
+unsafe fn high_bf16(pairs: __m256i) -> __m256 {
+    // SAFETY: AVX2 by the caller.
+    unsafe { flush(_mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF_0000_u32 as i32)))) }
+}
+
 // SAFETY: every function needs the features that `Tier::Avx2` checks for; pointers are as the trait says.
 #[allow(clippy::undocumented_unsafe_blocks)]
 unsafe impl Simd for Avx2 {
@@ -48,6 +66,10 @@ unsafe impl Simd for Avx2 {
             unsafe { kernel.body::<Avx2>() }
         }
         unsafe { inner(kernel) }
+    }
+    #[inline]
+    unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+        unsafe { Self::run(kernel) }
     }
 
     #[inline(always)]
@@ -258,6 +280,27 @@ unsafe impl Simd for Avx2 {
             let signed = both!(_mm256_xor_si256, w, [_mm256_set1_epi8(-128); 2]);
             let magnitude = both!(_mm256_abs_epi8, signed);
             both!(dot4, acc, magnitude, both!(_mm256_sign_epi8, x, signed))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const u8) -> Self::B {
+        unsafe {
+            let (first, second) = (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast()));
+            // Unpacking works within 128-bit parts: rows come out as 0-3, 8-11 and 4-7, 12-15 and are put in order.
+            let (a, b) = (_mm256_unpacklo_epi16(first, second), _mm256_unpackhi_epi16(first, second));
+            [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(acc: Self::F, w: Self::B, x: Self::I) -> Self::F {
+        unsafe {
+            let mut out = acc;
+            for i in 0..2 {
+                let second = _mm256_fmadd_ps(high_bf16(w[i]), high_bf16(x[i]), flush(acc[i]));
+                let (w, x) = (_mm256_slli_epi32::<16>(w[i]), _mm256_slli_epi32::<16>(x[i]));
+                out[i] = flush(_mm256_fmadd_ps(high_bf16(w), high_bf16(x), flush(second)));
+            }
+            out
         }
     }
     #[inline(always)]

@@ -26,6 +26,14 @@ unsafe impl Simd for Avx512 {
         }
         unsafe { inner(kernel) }
     }
+    #[inline]
+    unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c")]
+        unsafe fn inner<K: Kernel>(kernel: K) -> K::Output {
+            unsafe { kernel.body::<Avx512>() }
+        }
+        unsafe { inner(kernel) }
+    }
 
     #[inline(always)]
     unsafe fn splat(v: f32) -> __m512 {
@@ -178,6 +186,27 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn dot_wide(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(acc, w, x) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const u8) -> __m512i {
+        unsafe {
+            let pairs = _mm512_set_epi16(
+                31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,
+                17, 1, 16, 0,
+            );
+            _mm512_permutexvar_epi16(pairs, _mm512_loadu_si512(p.cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(acc: __m512, w: __m512i, x: __m512i) -> __m512 {
+        // SAFETY: these are vectors of the same 64 bytes.
+        unsafe {
+            _mm512_dpbf16_ps(
+                acc,
+                std::mem::transmute::<__m512i, __m512bh>(w),
+                std::mem::transmute::<__m512i, __m512bh>(x),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn prefetch(p: *const u8) {

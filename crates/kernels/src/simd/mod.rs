@@ -53,6 +53,8 @@ pub unsafe trait Simd: Copy + 'static {
 
     /// Runs a kernel with this tier's instructions enabled.
     unsafe fn run<K: Kernel>(kernel: K) -> K::Output;
+    /// Likewise, with those of [`Simd::dot_bf16`]: [`Tier::has_bf16`] tells whether the CPU has them.
+    unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output;
 
     unsafe fn splat(v: f32) -> Self::F;
     unsafe fn load(p: *const f32) -> Self::F;
@@ -116,6 +118,12 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn dot(acc: Self::I, w: Self::B, x: Self::I) -> Self::I;
     /// `acc[r] + Σ (w[4r + i] - 128 + WIDE_BIAS) * x[i]` with any unsigned w.
     unsafe fn dot_wide(acc: Self::I, w: Self::B, x: Self::I) -> Self::I;
+
+    /// Two columns of 16 BF16 values side by side: value i of row r comes from `p[16 i + r]`; 64 bytes.
+    unsafe fn load_bf16_pairs(p: *const u8) -> Self::B;
+    /// `acc[r] + w[r][1] * x[1]`, then `+ w[r][0] * x[0]`, of BF16 pairs, each rounded once; denormal numbers, given or
+    /// made, are zero. Only in [`Simd::run_bf16`].
+    unsafe fn dot_bf16(acc: Self::F, w: Self::B, x: Self::I) -> Self::F;
 
     unsafe fn prefetch(p: *const u8);
 

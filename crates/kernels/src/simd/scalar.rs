@@ -45,6 +45,11 @@ unsafe impl Simd for Scalar {
         // SAFETY: the caller's promise.
         unsafe { kernel.body::<Self>() }
     }
+    #[inline]
+    unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+        // SAFETY: the caller's promise.
+        unsafe { Self::run(kernel) }
+    }
 
     #[inline(always)]
     unsafe fn splat(v: f32) -> Self::F {
@@ -218,6 +223,23 @@ unsafe impl Simd for Scalar {
     unsafe fn dot_wide(acc: Self::I, w: Self::B, x: Self::I) -> Self::I {
         let x = x[0].to_le_bytes().map(|v| i32::from(v as i8));
         from_fn(|r| acc[r] + (0..4).map(|i| (i32::from(w[4 * r + i]) - 128) * x[i]).sum::<i32>())
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(p: *const u8) -> [u8; 64] {
+        // SAFETY: 64 readable bytes by the trait.
+        let columns = unsafe { bytes::<64>(p) };
+        std::array::from_fn(|i| columns[i % 4 / 2 * 32 + i / 4 * 2 + i % 2])
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(acc: Self::F, w: [u8; 64], x: Self::I) -> Self::F {
+        let flush = |v: f32| if v.is_subnormal() { 0f32.copysign(v) } else { v };
+        let high = |bits: u32| flush(f32::from_bits(bits & 0xFFFF_0000));
+        std::array::from_fn(|r| {
+            let pair = u32::from_le_bytes([w[4 * r], w[4 * r + 1], w[4 * r + 2], w[4 * r + 3]]);
+            let x = x[r] as u32;
+            let second = flush(high(pair).mul_add(high(x), flush(acc[r])));
+            flush(high(pair << 16).mul_add(high(x << 16), second))
+        })
     }
     #[inline(always)]
     unsafe fn prefetch(_p: *const u8) {}

@@ -125,6 +125,50 @@ fn every_tier_gives_the_bits_of_the_scalar_one() {
     }
 }
 
+/// Sums of BF16 pairs: the bits of the result.
+struct Pairs {
+    acc: [f32; LANES],
+    columns: [u8; 64],
+    x: [i8; 4],
+}
+
+impl Kernel for &Pairs {
+    type Output = [u32; LANES];
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) -> [u32; LANES] {
+        let mut out = [0.0f32; LANES];
+        // SAFETY: the arrays are as long as the operations need.
+        unsafe {
+            let w = S::load_bf16_pairs(self.columns.as_ptr());
+            let sum = S::dot_bf16(S::load(self.acc.as_ptr()), w, S::broadcast4(self.x.as_ptr()));
+            S::store(out.as_mut_ptr(), sum);
+        }
+        out.map(|v| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() })
+    }
+}
+
+#[test]
+fn every_tier_sums_bf16_pairs_alike() {
+    let mut random = Random(7);
+    for round in 0..20_000 {
+        let pairs = Pairs {
+            acc: std::array::from_fn(|_| random.float()),
+            columns: std::array::from_fn(|i| {
+                // Exponents near one in half of the rounds, any in the others.
+                if round % 2 == 0 && i % 2 == 1 { 0x3E | (random.next() as u8 & 0x81) } else { random.next() as u8 }
+            }),
+            x: std::array::from_fn(|i| if i % 2 == 1 { 0x3F } else { random.next() as i8 }),
+        };
+        // SAFETY: the scalar tier runs anywhere.
+        let expected = unsafe { Scalar::run_bf16(&pairs) };
+        for tier in Tier::all_available().filter(|tier| tier.has_bf16()) {
+            // SAFETY: the tier is available, with BF16.
+            assert_eq!(unsafe { tier.run_bf16(&pairs) }, expected, "{} in round {round}", tier.name());
+        }
+    }
+}
+
 #[test]
 fn exp_is_within_two_units_of_the_last_place() {
     struct Exp([f32; LANES]);

@@ -90,6 +90,15 @@ impl Tier {
         }
     }
 
+    /// Whether the tier can multiply BF16 pairs here.
+    pub fn has_bf16(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512bf16"),
+            _ => true,
+        }
+    }
+
     /// Runs `kernel` with this tier's instructions.
     ///
     /// # Safety
@@ -104,6 +113,26 @@ impl Tier {
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => Avx2::run(kernel),
                 _ => Scalar::run(kernel),
+            }
+        }
+    }
+}
+
+impl Tier {
+    /// As [`Tier::run`], with the instructions for BF16 pairs.
+    ///
+    /// # Safety
+    /// As [`Tier::run`]; the tier has BF16.
+    #[inline]
+    pub unsafe fn run_bf16<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => Avx512::run_bf16(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => Avx2::run_bf16(kernel),
+                _ => Scalar::run_bf16(kernel),
             }
         }
     }

@@ -182,7 +182,13 @@ impl Budget {
     pub fn add(&self, left: &Value, right: &Value) -> Result<Value, Error> {
         if let (Some(a), Some(b)) = (left.as_str(), right.as_str()) {
             self.check((a.len() + b.len()) as u64)?;
-            return Ok(Value::from([a, b].concat()));
+            // Text that a template calls safe escapes what is added to it.
+            return Ok(match (left.is_safe(), right.is_safe()) {
+                (false, false) => Value::from([a, b].concat()),
+                (true, true) => Value::from_safe_string([a, b].concat()),
+                (true, false) => Value::from_safe_string([a, &python::escape(b)].concat()),
+                (false, true) => Value::from_safe_string([&python::escape(a), b].concat()),
+            });
         }
         let is_list = |value: &Value| matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
         if !(is_list(left) && is_list(right)) {

@@ -177,7 +177,7 @@ fn environment(budget: &Arc<Budget>) -> Environment<'static> {
     environment.add_filter("<replace>", filters::replace);
     environment.add_filter("<join>", filters::join);
     environment.add_filter("<format>", filters::format);
-    environment.add_filter("<indent>", filters::indent);
+    environment.add_filter("<indent>", python::indent);
     environment.add_filter("<batch>", filters::batch);
     environment.add_filter("<slice>", filters::slice);
     for (name, inner) in [
@@ -225,6 +225,13 @@ fn environment(budget: &Arc<Budget>) -> Environment<'static> {
     let counted = of(budget);
     environment.add_filter(program::ADD, move |a: Value, b: Value| counted.add(&a, &b));
     let counted = of(budget);
+    environment.add_filter(program::SLICE, |value: Value, start: Value, stop: Value, step: Value| {
+        python::slice(&value, &start, &stop, &step)
+    });
+    environment.add_filter(program::WALKED, |value: Value| match value.is_none() {
+        true => Err(Error::new(ErrorKind::InvalidOperation, "none cannot be walked")),
+        false => Ok(value),
+    });
     environment.add_filter(program::MULTIPLY, move |a: Value, b: Value| counted.multiply(&a, &b));
     environment
 }

@@ -19,6 +19,10 @@ pub const KEPT_INSIDE: &str = "<kept-inside>";
 pub const CONCATENATE: &str = "~";
 pub const ADD: &str = "+";
 pub const MULTIPLY: &str = "*";
+/// Of a value, a start, a stop and a step.
+pub const SLICE: &str = "<part>";
+/// Of a value that a loop is to walk.
+pub const WALKED: &str = "<walked>";
 /// Gives its value back. A name that can stand in a source.
 pub const VALUE: &str = "value_";
 
@@ -100,13 +104,14 @@ fn with_checks<'a>(plain: &Instructions<'a>) -> Instructions<'a> {
             Instruction::StringConcat => vec![filter(CONCATENATE, 2)],
             Instruction::Add => vec![filter(ADD, 2), filter(MADE, 1)],
             Instruction::Mul => vec![filter(MULTIPLY, 2), filter(MADE, 1)],
+            Instruction::Slice => vec![filter(SLICE, 4), filter(MADE, 1)],
+            Instruction::PushLoop(_) => vec![filter(WALKED, 1), instruction.clone()],
             Instruction::StoreLocal(_) => vec![filter(KEPT, 1), instruction.clone()],
             // The namespace lies over the value.
             Instruction::SetAttr(_) => {
                 vec![Instruction::Swap, filter(KEPT_INSIDE, 1), Instruction::Swap, instruction.clone()]
             }
-            Instruction::Slice
-            | Instruction::ApplyFilter(..)
+            Instruction::ApplyFilter(..)
             | Instruction::CallFunction(..)
             | Instruction::CallMethod(..)
             | Instruction::CallObject(_)

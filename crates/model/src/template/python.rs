@@ -1,6 +1,6 @@
 //! Values as Python writes them: `json.dumps`, and `str` for what `{{ … }}` prints. Texts end with an error at a limit.
 
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
 use super::budget::Exceeded;
@@ -226,6 +226,119 @@ fn write_string_repr(text: &str, out: &mut String) {
     out.push(quote);
 }
 
+/// Text as it stands in HTML, as `markupsafe` writes it.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The filter `indent`: a line more than there is, and without the end of the last one.
+pub(super) fn indent(
+    text: &str,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    keywords: Kwargs,
+) -> Result<String, Error> {
+    let flag = |given: Option<bool>, name| Ok::<_, Error>(given.or(keywords.get(name)?).unwrap_or(false));
+    let (first, blank) = (flag(first, "first")?, flag(blank, "blank")?);
+    let width = match width {
+        Some(width) => Some(width),
+        None => keywords.get::<Option<Value>>("width")?,
+    };
+    keywords.assert_all_used()?;
+    let indention = match &width {
+        None => "    ".to_owned(),
+        Some(width) => match width.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(width.as_usize().unwrap_or(0)),
+        },
+    };
+    let mut out = String::new();
+    for (at, line) in lines(&format!("{text}\n")).into_iter().enumerate() {
+        if at > 0 {
+            out.push('\n');
+        }
+        let indents = if at == 0 { first } else { blank || !line.is_empty() };
+        out.push_str(if indents { &indention } else { "" });
+        out.push_str(line);
+    }
+    Ok(out)
+}
+
+/// What `splitlines` gives.
+fn lines(text: &str) -> Vec<&str> {
+    const ENDS: [char; 10] =
+        ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(ENDS) {
+        let (line, end) = rest.split_at(at);
+        lines.push(line);
+        let end_length = if end.starts_with("\r\n") { 2 } else { end.chars().next().map_or(0, char::len_utf8) };
+        rest = &end[end_length..];
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
+/// `value[start:stop:step]` of a text or a list; undefined for what has no parts.
+pub(super) fn slice(value: &Value, start: &Value, stop: &Value, step: &Value) -> Result<Value, Error> {
+    let invalid = |what: &'static str| Error::new(ErrorKind::InvalidOperation, what);
+    let number = |bound: &Value| match bound.is_none() {
+        true => Ok(None),
+        false => i64::try_from(bound.clone()).map(Some).map_err(|_| invalid("parts begin and end at whole numbers")),
+    };
+    let (start, stop, step) = (number(start)?, number(stop)?, number(step)?.unwrap_or(1));
+    if step == 0 {
+        return Err(invalid("the step from item to item is 0"));
+    }
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    if let Some(text) = value.as_str() {
+        let characters: Vec<char> = text.chars().collect();
+        return Ok(Value::from(
+            places(characters.len(), start, stop, step).map(|at| characters[at]).collect::<String>(),
+        ));
+    }
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        return Ok(Value::UNDEFINED);
+    }
+    let items: Vec<Value> = value.try_iter()?.collect();
+    let part: Vec<Value> = places(items.len(), start, stop, step).map(|at| items[at].clone()).collect();
+    Ok(if value.is_tuple() { Value::from(Tuple::from(part)) } else { Value::from(part) })
+}
+
+/// The places that a slice of a list of `length` items takes, in order.
+fn places(length: usize, start: Option<i64>, stop: Option<i64>, step: i64) -> impl Iterator<Item = usize> {
+    let length = length as i64;
+    // Backwards, the place before the first stands for the end.
+    let (lowest, highest) = if step > 0 { (0, length) } else { (-1, length - 1) };
+    let place = |bound: Option<i64>, default: i64| match bound {
+        Some(bound) if bound < 0 => bound.saturating_add(length).clamp(lowest, highest),
+        Some(bound) => bound.clamp(lowest, highest),
+        None => default,
+    };
+    let (first, last) = if step > 0 { (lowest, highest) } else { (highest, lowest) };
+    let (start, stop) = (place(start, first), place(stop, last));
+    std::iter::successors(Some(start), move |at| at.checked_add(step))
+        .take_while(move |&at| if step > 0 { at < stop } else { at > stop })
+        .map(|at| at as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,5 +359,23 @@ mod tests {
         for (float, expected) in cases {
             assert_eq!(number(&Value::from(float), [""; 3]), expected);
         }
+    }
+
+    #[test]
+    fn slices_are_those_of_python() {
+        let list = Value::from(vec![0, 1, 2, 3, 4]);
+        let bounds = [None, Some(0), Some(2), Some(-2), Some(9), Some(-9)]
+            .map(|bound: Option<i64>| bound.map_or(Value::from(()), Value::from));
+        let mut found = String::new();
+        for step in [1, 2, -1, -3] {
+            for (start, stop) in bounds.iter().flat_map(|start| bounds.iter().map(move |stop| (start, stop))) {
+                found += &str(&slice(&list, start, stop, &Value::from(step)).unwrap(), 1 << 20).unwrap();
+            }
+        }
+        // The length and a checksum of what Python writes for these 144.
+        let sum: u64 = found.bytes().zip(1..).map(|(byte, at)| u64::from(byte) * at).sum();
+        assert_eq!((found.len(), sum), (663, 14718353));
+        let empty = Value::from(Vec::<i64>::new());
+        assert_eq!(slice(&empty, &Value::from(()), &Value::from(()), &Value::from(-1)).unwrap().to_string(), "[]");
     }
 }

@@ -27,6 +27,24 @@ static BYTE_OF: [u16; ALPHABET_END] = {
     table
 };
 
+/// Byte to letter; each has one.
+static LETTERS: [Option<char>; 256] = {
+    let mut letters = [None; 256];
+    let mut code = 0;
+    while code < ALPHABET_END {
+        if BYTE_OF[code] != NONE {
+            letters[BYTE_OF[code] as usize] = char::from_u32(code as u32);
+        }
+        code += 1;
+    }
+    letters
+};
+
+/// The letters of bytes.
+pub(super) fn encode(bytes: &[u8]) -> String {
+    bytes.iter().filter_map(|&byte| LETTERS[usize::from(byte)]).collect()
+}
+
 /// Appends the bytes that `written`, in UTF-8, stands for. Returns whether every character was of the alphabet; if not,
 /// `out` is left as it was.
 pub(super) fn decode(written: &[u8], out: &mut Vec<u8>) -> bool {
@@ -60,6 +78,14 @@ pub(super) fn parse_byte_token(text: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_come_back() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let mut out = Vec::new();
+        assert!(decode(encode(&bytes).as_bytes(), &mut out));
+        assert_eq!(out, bytes);
+    }
 
     #[test]
     fn the_alphabet_covers_every_byte_once() {

@@ -6,12 +6,12 @@ pub enum TokenizerError {
     /// The file is not JSON, or not of a tokenizer's shape.
     #[error("tokenizer.json: {0}")]
     Json(#[from] serde_json::Error),
+    /// The file is not JSON, or not of its shape.
+    #[error("tekken.json: {0}")]
+    Tekken(#[source] serde_json::Error),
     /// A part whose name we know and whose behaviour we do not have.
     #[error("{place}: {part} is not supported; expected {expected}")]
     Unsupported { place: &'static str, part: String, expected: String },
-    /// A pre-tokenizer given by a pattern that is not in `PRE_TOKENIZERS`.
-    #[error("pre_tokenizer: unknown split {steps}; known are those of {known}")]
-    UnknownSplit { steps: String, known: String },
     /// A value that contradicts another, or that no tokenizer can have.
     #[error("{place}: expected {expected}, found {found}")]
     Invalid { place: String, expected: String, found: String },

@@ -1,13 +1,15 @@
 //! Text to token ids and back.
 //!
-//! A [`Tokenizer`] comes from a GGUF file's metadata or from a `tokenizer.json`. Encoding runs in stages: added tokens are
+//! A [`Tokenizer`] comes from a GGUF file's metadata, a `tokenizer.json` or a `tekken.json`. Encoding runs in stages: added tokens are
 //! found in the text, the stretches between them are normalized, cut into pieces, and each piece is tokenized by
-//! byte-pair encoding or by unigram scores. The ids equal those of the Hugging Face `tokenizers` library, with one
+//! byte-pair encoding, by unigram scores, or into the longest tokens. The ids equal those of the Hugging Face `tokenizers` library, with one
 //! exception: text never becomes a control token unless the caller says that the text may hold structure.
 
 mod added;
+mod bert;
 mod bpe;
 mod byte_level;
+mod charsmap;
 mod error;
 mod fallback;
 mod gguf;
@@ -17,10 +19,13 @@ mod normalize;
 mod open;
 mod pairs;
 mod pretokenize;
+mod pretokenizers;
 mod scan;
 mod special;
+mod steps;
 mod stream;
 mod table;
+mod tekken;
 mod to_json;
 mod unicode;
 mod unicode_ranges;
@@ -30,7 +35,9 @@ mod vocabulary;
 use std::borrow::Cow;
 
 use added::{Matcher, Part};
+use bert::WordPiece;
 use bpe::Bpe;
+use charsmap::Charsmap;
 pub use error::TokenizerError;
 pub use gguf::GgufVocabulary;
 pub use json::to_gguf::write_gguf;
@@ -40,6 +47,7 @@ pub use special::SpecialNames;
 use special::SpecialTokens;
 pub use stream::DetokenizeStream;
 use stream::LeadingSpace;
+pub use tekken::write_tekken_gguf;
 use unigram::Unigram;
 pub use vocabulary::TokenKind;
 use vocabulary::Vocabulary;
@@ -68,6 +76,8 @@ pub struct Tokenizer {
     added: Matcher,
     /// Tokens found in normalized text.
     added_normalized: Matcher,
+    /// Characters that are replaced before all else.
+    charsmap: Option<Charsmap>,
     normalizer: Normalizer,
     prefix_space: PrefixSpace,
     segmentation: Segmentation,
@@ -82,6 +92,7 @@ pub struct Tokenizer {
 enum Model {
     Bpe(Bpe),
     Unigram(Unigram),
+    WordPiece(WordPiece),
 }
 
 /// Where a space goes before text that does not begin with one, after normalization.
@@ -127,7 +138,8 @@ impl Tokenizer {
     }
 
     fn encode_text(&self, text: &str, first: bool, options: EncodeOptions, scratch: &mut Scratch, out: &mut Vec<u32>) {
-        let text = self.normalizer.apply(text);
+        let text = self.charsmap.as_ref().map_or(Cow::Borrowed(text), |map| Cow::Owned(map.apply(text)));
+        let text = self.normalizer.apply(&text);
         self.added_normalized.split(&text, options.parse_special, |part| match part {
             Part::Token(id) => out.push(id),
             Part::Text(text, start) => self.encode_plain(text, first && start == 0, scratch, out),
@@ -144,6 +156,7 @@ impl Tokenizer {
             if prefixed && !text.starts_with(' ') { Cow::Owned(format!(" {text}")) } else { Cow::Borrowed(text) };
         self.segmentation.split(&text, &mut |piece| match &self.model {
             Model::Bpe(bpe) => bpe.encode(&self.vocabulary, piece, &mut scratch.merging, out),
+            Model::WordPiece(word_piece) => word_piece.encode(&self.vocabulary, piece, out),
             Model::Unigram(unigram) => unigram.encode(piece, &mut scratch.lattice, out),
         });
     }

@@ -21,6 +21,8 @@ pub(super) struct Normalizer {
     pub unmark_spaces: bool,
     /// A space goes before the text.
     pub prepend_space: bool,
+    /// Letters become small.
+    pub lowercase: bool,
 }
 
 impl Normalizer {
@@ -36,11 +38,19 @@ impl Normalizer {
         if self.unmark_spaces && text.contains(SPACE_MARK) {
             text = Cow::Owned(text.replace(SPACE_MARK, " "));
         }
+        if self.lowercase {
+            text = Cow::Owned(lowercase(&text));
+        }
         if self.prepend_space && !text.is_empty() {
             text.to_mut().insert(0, ' ');
         }
         text
     }
+}
+
+/// Each character in lower case by itself: a sigma that ends a word is as any other.
+pub(super) fn lowercase(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// Appends `written` to `out`, with a space for each `▁`.
@@ -74,8 +84,9 @@ mod tests {
 
     #[test]
     fn each_change_alone_and_all_together() {
-        let all = Normalizer { nfc: true, collapse_spaces: true, unmark_spaces: true, prepend_space: true };
-        assert_eq!(all.apply(" e\u{301}▁▁x  y "), " é  x y");
+        let all =
+            Normalizer { nfc: true, collapse_spaces: true, unmark_spaces: true, prepend_space: true, lowercase: true };
+        assert_eq!(all.apply(" E\u{301}▁▁x  Y "), " é  x y");
         assert_eq!(all.apply(""), "");
         assert_eq!(Normalizer::default().apply("e\u{301}▁x"), "e\u{301}▁x");
         assert!(matches!(Normalizer { nfc: true, ..Default::default() }.apply("é plain"), Cow::Borrowed(_)));

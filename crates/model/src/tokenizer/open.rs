@@ -8,7 +8,7 @@ use formats::{FormatError, TokenizerFiles};
 use super::{GgufVocabulary, SpecialNames, Tokenizer, TokenizerError};
 
 impl Tokenizer {
-    /// Opens the tokenizer of a GGUF file, or of a folder with `tokenizer.json`. Weights need not be there.
+    /// Opens the tokenizer of a GGUF file, or of a folder with `tokenizer.json` or `tekken.json`. Weights need not be there.
     ///
     /// # Errors
     /// When there is no tokenizer, or it is not one that is supported.
@@ -23,6 +23,7 @@ impl Tokenizer {
     pub fn from_files(files: &TokenizerFiles) -> Result<Self, TokenizerError> {
         match files {
             TokenizerFiles::Gguf(metadata) => Self::from_gguf(&GgufVocabulary::of(metadata)?),
+            TokenizerFiles::Tekken(tokenizer) => Self::from_tekken_json(&tokenizer.json),
             TokenizerFiles::HuggingFace(tokenizer) => {
                 let name = |key| tokenizer.config.special_token(key);
                 let names = SpecialNames { bos: name("bos_token")?, eos: name("eos_token")?, eot: name("eot_token")? };
@@ -51,13 +52,18 @@ impl<'a> GgufVocabulary<'a> {
             eos_token_id: id("tokenizer.ggml.eos_token_id")?,
             eot_token_id: id("tokenizer.ggml.eot_token_id")?,
             unknown_token_id: id("tokenizer.ggml.unknown_token_id")?,
+            cls_token_id: id("tokenizer.ggml.cls_token_id")?,
+            sep_token_id: id("tokenizer.ggml.seperator_token_id")?, // The format's spelling.
             add_bos_token: metadata.get("tokenizer.ggml.add_bos_token")?,
             add_eos_token: metadata.get("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: metadata.get("tokenizer.ggml.add_space_prefix")?,
             remove_extra_whitespaces: metadata.get("tokenizer.ggml.remove_extra_whitespaces")?,
-            has_charsmap: metadata
-                .get::<formats::gguf::Array>("tokenizer.ggml.precompiled_charsmap")?
-                .is_some_and(|map| !map.is_empty()),
+            lowercase: metadata.get("tokenizer.ggml.normalizer.lowercase")?,
+            nfc: metadata.get("tokenizer.ggml.normalizer.nfc")?,
+            strip_accents: metadata.get("tokenizer.ggml.normalizer.strip_accents")?,
+            precompiled_charsmap: metadata
+                .get::<Vec<i64>>("tokenizer.ggml.precompiled_charsmap")?
+                .map_or_else(Vec::new, |bytes| bytes.into_iter().map(|byte| byte as u8).collect()), // Signed or not.
         })
     }
 }

@@ -35,12 +35,32 @@ pub(super) fn gpt2(text: &str, emit: Emit) {
 
 /// Llama 3: as [`qwen2`], with `\p{N}{1,3}`
 pub(super) fn llama3(text: &str, emit: Emit) {
-    cut(text, emit, modern::<3>);
+    cut(text, emit, |text, at| modern(text, at, Class::LETTER, 3));
 }
 
 /// Qwen 2: `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 pub(super) fn qwen2(text: &str, emit: Emit) {
-    cut(text, emit, modern::<1>);
+    cut(text, emit, |text, at| modern(text, at, Class::LETTER, 1));
+}
+
+/// Qwen 3.5: as [`qwen2`], with `[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+` and ` ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*`
+pub(super) fn qwen35(text: &str, emit: Emit) {
+    cut(text, emit, |text, at| modern(text, at, Class::LETTER.or(Class::MARK), 1));
+}
+
+/// GPT-4o: [`cased_word`] with `(?i:'s|'t|'re|'ve|'m|'ll|'d)?` behind it, then
+/// `\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+pub(super) fn gpt4o(text: &str, emit: Emit) {
+    cut(text, emit, |text, at| match cased_word(text, at) {
+        Some(end) if end < text.len() => contraction(text, end, starts_with_ignoring_case).unwrap_or(end),
+        Some(end) => end,
+        None => rest_of_modern(text, at, 3),
+    });
+}
+
+/// Tekken: [`cased_word`], then `\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+pub(super) fn tekken(text: &str, emit: Emit) {
+    cut(text, emit, |text, at| cased_word(text, at).unwrap_or_else(|| rest_of_modern(text, at, 1)));
 }
 
 /// SmolLM: each digit alone, and between the digits [`gpt2`].
@@ -79,8 +99,9 @@ fn cut(text: &str, emit: Emit, next_end: impl Fn(&str, usize) -> usize) {
     }
 }
 
-/// The end of the piece at `at` for [`qwen2`] and [`llama3`].
-fn modern<const DIGITS: usize>(text: &str, at: usize) -> usize {
+/// The end of the piece at `at` for [`qwen2`] and its like. `letters` is what words are of.
+#[inline(always)]
+fn modern(text: &str, at: usize, letters: Class, digits: usize) -> usize {
     // (?i:'s|'t|'re|'ve|'m|'ll|'d)
     if let Some(end) = contraction(text, at, starts_with_ignoring_case) {
         return end;
@@ -88,25 +109,76 @@ fn modern<const DIGITS: usize>(text: &str, at: usize) -> usize {
     let byte = text.as_bytes()[at];
     let Some(class) = classes_at(text, at) else { return text.len() };
     if class.intersects(Class::NUMBER) {
-        // \p{N}{1,DIGITS}
-        let digits = text[at..].chars().take(DIGITS);
-        let digits = digits.take_while(|&digit| unicode::classes(digit).intersects(Class::NUMBER));
-        return at + digits.map(char::len_utf8).sum::<usize>();
+        return numbers(text, at, digits);
     }
-    // [^\r\n\p{L}\p{N}]?\p{L}+
-    let letters = if class.intersects(Class::LETTER) || is_newline(byte) { at } else { after(text, at) };
-    let next = classes_at(text, letters);
-    if next.is_some_and(|class| class.intersects(Class::LETTER)) {
-        return run(text, letters, |class| class.intersects(Class::LETTER));
+    // [^\r\n\p{L}\p{N}]?LETTERS+
+    let start = if class.intersects(Class::LETTER) || is_newline(byte) { at } else { after(text, at) };
+    for start in [start, at] {
+        if classes_at(text, start).is_some_and(|class| class.intersects(letters)) {
+            return run(text, start, |class| class.intersects(letters));
+        }
     }
-    //  ?[^\s\p{L}\p{N}]+[\r\n]*
-    let symbols = if byte == b' ' { at + 1 } else { at };
-    if classes_at(text, symbols).is_some_and(|class| !class.intersects(WORD_OR_SPACE)) {
-        let end = run(text, symbols, |class| !class.intersects(WORD_OR_SPACE));
-        let newlines = text.as_bytes()[end..].iter().take_while(|&&byte| is_newline(byte));
-        return end + newlines.count();
+    //  ?[^\sLETTERS\p{N}]+[\r\n]*
+    match symbols(text, at, letters.or(Class::NUMBER).or(Class::SPACE)) {
+        Some(end) => end + text.as_bytes()[end..].iter().take_while(|&&byte| is_newline(byte)).count(),
+        None => lines(text, at),
     }
-    // \s*[\r\n]+
+}
+
+/// The end of the piece at `at` for [`gpt4o`] and [`tekken`] where no word begins.
+#[inline(always)]
+fn rest_of_modern(text: &str, at: usize, digits: usize) -> usize {
+    if classes_at(text, at).is_some_and(|class| class.intersects(Class::NUMBER)) {
+        return numbers(text, at, digits);
+    }
+    //  ?[^\s\p{L}\p{N}]+[\r\n/]*
+    match symbols(text, at, WORD_OR_SPACE) {
+        Some(end) => end + text.as_bytes()[end..].iter().take_while(|&&byte| is_newline(byte) || byte == b'/').count(),
+        None => lines(text, at),
+    }
+}
+
+/// `P?U*L+|P?U+L*`, where P is `[^\r\n\p{L}\p{N}]`, U `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`, L `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`.
+fn cased_word(text: &str, at: usize) -> Option<usize> {
+    let is_upper = |class: Class| class.intersects(Class::LETTER.or(Class::MARK)) && !class.intersects(Class::LOWER);
+    let is_lower = |class: Class| class.intersects(Class::LETTER.or(Class::MARK)) && !class.intersects(Class::UPPER);
+    let class = classes_at(text, at)?;
+    // A mark is both a P and a letter; the pattern tries it as P first.
+    let start = if class.intersects(WORD) || is_newline(text.as_bytes()[at]) { at } else { after(text, at) };
+    let starts = &[start, at][usize::from(start == at)..];
+    for &start in starts {
+        let upper = run(text, start, is_upper);
+        let end = run(text, upper, is_lower);
+        if end > upper {
+            return Some(end);
+        }
+        // U* gives back characters until L+ finds one, which ends the piece: what follows it is upper case.
+        let mut given_back = text[start..upper].char_indices().rev();
+        if let Some((last, both)) = given_back.find(|&(_, character)| is_lower(unicode::classes(character))) {
+            return Some(start + last + both.len_utf8());
+        }
+    }
+    // No L follows, else the first form had matched.
+    starts.iter().map(|&start| (start, run(text, start, is_upper))).find(|(start, end)| end > start).map(|(_, end)| end)
+}
+
+/// `\p{N}{1,MOST}` at a number.
+#[inline(always)]
+fn numbers(text: &str, at: usize, most: usize) -> usize {
+    let digits = text[at..].chars().take(most);
+    let digits = digits.take_while(|&digit| unicode::classes(digit).intersects(Class::NUMBER));
+    at + digits.map(char::len_utf8).sum::<usize>()
+}
+
+/// ` ?[^OTHERS]+`
+fn symbols(text: &str, at: usize, others: Class) -> Option<usize> {
+    let start = if text.as_bytes()[at] == b' ' { at + 1 } else { at };
+    let begins = classes_at(text, start).is_some_and(|class| !class.intersects(others));
+    begins.then(|| run(text, start, |class| !class.intersects(others)))
+}
+
+/// `\s*[\r\n]+|\s+(?!\S)|\s+`
+fn lines(text: &str, at: usize) -> usize {
     let end = run(text, at, |class| class.intersects(Class::SPACE));
     match text.as_bytes()[at..end].iter().rposition(|&byte| is_newline(byte)) {
         Some(last) => at + last + 1,
@@ -226,6 +298,17 @@ mod tests {
         assert_eq!(pieces(llama3, "a'LLb 12345\t\tx"), ["a", "'LL", "b", " ", "123", "45", "\t", "\tx"]);
         assert_eq!(pieces(qwen2, "12 !?\r\n\n  \n x  "), ["1", "2", " !?\r\n\n", "  \n", " x", "  "]);
         assert_eq!(pieces(qwen2, "'ſ(y\u{301}z"), ["'ſ", "(y", "\u{301}z"]);
+    }
+
+    #[test]
+    fn words_end_where_lower_case_ends() {
+        assert_eq!(pieces(gpt4o, "camelCaseHTTPServer's it'S"), ["camel", "Case", "HTTPServer's", " it'S"]);
+        assert_eq!(pieces(gpt4o, "ABC漢DEf 1234//\n/x"), ["ABC漢DEf", " ", "123", "4", "//\n/", "x"]);
+        assert_eq!(
+            pieces(tekken, "don't 12 AB\u{301}CD \u{301}\u{301}X"),
+            ["don", "'t", " ", "1", "2", " AB\u{301}", "CD", " \u{301}\u{301}", "X"]
+        );
+        assert_eq!(pieces(qwen35, "(\u{301}a \u{301}! \u{301}"), ["(\u{301}a", " \u{301}", "!", " \u{301}"]);
     }
 
     #[test]

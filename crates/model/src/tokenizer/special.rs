@@ -19,10 +19,24 @@ const ENDS: &[&str] = &[
     "_<EOT>",
     "<eos>",
     "</s>",
+    "<turn|>",
+    "<|tool_response>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "[EOT]",
+    "[EOS]",
+    "<end_of_utterance>",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
 ];
 
+/// With both of these, `<|end|>` ends a message, behind which the same turn goes on.
+const HARMONY: [&str; 2] = ["<|return|>", "<|call|>"];
+
 /// Those of [`ENDS`] that end a turn, in order of preference.
-const TURN_ENDS: &[&str] = &["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|end_of_turn|>", "<|eot|>"];
+const TURN_ENDS: &[&str] =
+    &["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|end_of_turn|>", "<|eot|>"];
 
 /// The texts of tokens with a role, as a file beside `tokenizer.json` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +68,8 @@ impl SpecialTokens {
     ) -> Self {
         let known = |id: &u32| (*id as usize) < vocabulary.len();
         let control = added.filter(|&(_, id)| vocabulary.kind(id) == Some(TokenKind::Control));
+        let is_harmony = HARMONY.iter().all(|text| control.clone().any(|(other, _)| other == *text));
+        let control = control.filter(move |&(text, _)| !(is_harmony && text == "<|end|>"));
         let (bos, eos) = (bos.filter(known), eos.filter(known));
         let find_turn_end = || TURN_ENDS.iter().find_map(|end| control.clone().find(|(text, _)| text == end));
         let eot = eot.filter(known).or_else(|| find_turn_end().map(|(_, id)| id));

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::GgufVocabulary;
 use super::error::TokenizerError;
-use super::pretokenize::{self, PreTokenizer, Step};
+use super::pretokenize::{self, PreTokenizer};
+use super::steps::Step;
 
 const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
@@ -29,8 +30,15 @@ impl GgufVocabulary<'_> {
                     row.ok_or_else(|| unsupported("tokenizer.ggml.pre", name, "one that tokenizer.json can say"))?;
                 (self.add_bos_token.unwrap_or(row.add_bos), byte_level(self, row, &listed))
             }
+            "gemma4" => {
+                let merges = merges_of(self, &listed).collect();
+                (self.add_bos_token.unwrap_or(true), marked(self, &listed, merges, false))
+            }
             "llama" => (self.add_bos_token.unwrap_or(true), sentencepiece(self, &listed)),
-            other => return Err(unsupported("tokenizer.ggml.model", other, "gpt2 or llama, to write tokenizer.json")),
+            other => {
+                let expected = "gpt2, gemma4 or llama, to write tokenizer.json";
+                return Err(unsupported("tokenizer.ggml.model", other, expected));
+            }
         };
         let before = if add_bos { self.bos_token_id } else { None };
         let after = if self.add_eos_token.unwrap_or(false) { self.eos_token_id } else { None };
@@ -164,21 +172,27 @@ fn steps_of(row: &PreTokenizer) -> &'static [Step<'static>] {
 }
 
 /// Merges that no token follows from cannot apply, and `tokenizers` refuses them.
-fn byte_level(source: &GgufVocabulary, row: &PreTokenizer, listed: &Listed) -> Parts {
+fn merges_of<'a>(source: &'a GgufVocabulary, listed: &'a Listed) -> impl Iterator<Item = Value> + 'a {
     let known = |text: &str| listed.ids.get(text).is_some_and(|id| listed.is_used(*id));
-    let merges = source.merges.iter().filter_map(|merge| {
+    source.merges.iter().filter_map(move |merge| {
         let (left, right) = std::str::from_utf8(merge).ok()?.split_once(' ')?;
         (known(left) && known(right) && known(&[left, right].concat())).then(|| json!([left, right]))
-    });
+    })
+}
+
+fn byte_level(source: &GgufVocabulary, row: &PreTokenizer, listed: &Listed) -> Parts {
+    let merges = merges_of(source, listed);
     let own = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex });
     let steps = steps_of(row);
     let mut parts: Vec<Value> = steps
         .iter()
         .map(|step| match step {
-            Step::Pattern(pattern) => {
-                json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false })
+            Step::Split(pattern, behavior, invert) => {
+                let pattern = json!({ "Regex": pattern });
+                json!({ "type": "Split", "pattern": pattern, "behavior": behavior.name(), "invert": invert })
             }
-            Step::Digits => json!({ "type": "Digits", "individual_digits": true }),
+            Step::Digits(individual) => json!({ "type": "Digits", "individual_digits": individual }),
+            Step::Punctuation(behavior) => json!({ "type": "Punctuation", "behavior": behavior.name() }),
             Step::ByteLevel => own(true),
         })
         .collect();
@@ -186,7 +200,7 @@ fn byte_level(source: &GgufVocabulary, row: &PreTokenizer, listed: &Listed) -> P
         parts.push(own(false));
     }
     Parts {
-        normalizer: if row.nfc { json!({ "type": "NFC" }) } else { Value::Null },
+        normalizer: if source.nfc.unwrap_or(row.nfc) { json!({ "type": "NFC" }) } else { Value::Null },
         pre_tokenizer: json!({ "type": "Sequence", "pretokenizers": parts }),
         post_processor: own(false),
         decoder: own(false),
@@ -216,6 +230,11 @@ fn sentencepiece(source: &GgufVocabulary, listed: &Listed) -> Parts {
     merges.sort_by(|a, b| b.0.total_cmp(&a.0));
     let merges = merges.into_iter().map(|(_, left, right)| json!([left, right])).collect();
     let prefix = source.add_space_prefix.unwrap_or(true);
+    marked(source, listed, merges, prefix)
+}
+
+/// BPE over characters with `▁` for spaces, and a space before the text where `prefix` says so.
+fn marked(source: &GgufVocabulary, listed: &Listed, merges: Vec<Value>, prefix: bool) -> Parts {
     let mut normalizers = Vec::new();
     if prefix {
         normalizers.push(json!({ "type": "Prepend", "prepend": "▁" }));

@@ -17,6 +17,10 @@ impl Class {
     pub const MARK: Self = Self(8);
     /// `\p{P}`
     pub const PUNCTUATION: Self = Self(16);
+    /// `[\p{Lu}\p{Lt}]`
+    pub const UPPER: Self = Self(32);
+    /// `\p{Ll}`
+    pub const LOWER: Self = Self(64);
 
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -80,6 +84,8 @@ mod tests {
         assert_eq!(count(Class::SPACE), 25);
         assert_eq!(count(Class::MARK), 2_501);
         assert_eq!(count(Class::PUNCTUATION), 855);
+        assert_eq!(count(Class::UPPER), 1_889);
+        assert_eq!(count(Class::LOWER), 2_258);
         assert!(('\0'..=char::MAX).all(|character| has(character, Class::SPACE) == character.is_whitespace()));
         assert!(has('é', Class::LETTER) && has('漢', Class::LETTER) && has('\u{1C89}', Class::LETTER));
         assert!(has('²', Class::NUMBER) && has('Ⅷ', Class::NUMBER) && has('٣', Class::NUMBER));

