@@ -4,7 +4,7 @@
 usage: tiny_checkpoints.py OUT_FOLDER        (tests/data/checkpoints in the repository)
 
 Each case becomes OUT_FOLDER/CASE/ with config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
-model.safetensors, tokens.json (48 token ids) and logits.npy (float32 [48, vocab], row i after tokens 0..=i).
+model.safetensors, tokens.json (48 or 96 token ids) and logits.npy (float32 [tokens, vocab], row i after tokens 0..=i).
 The logits are those of the *saved* files: each checkpoint is loaded again with dtype=float32, so that rounded weights are
 part of the reference while the RoPE frequencies stay float32.
 
@@ -19,12 +19,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+import transformers as t
+from transformers.integrations.bitnet import pack_weights
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 from tiny_tokenizer import BOS, EOS, VOCAB_SIZE, write_tokenizer
 
 POSITIONS = 48
+# Of cases with a window, or with an original context: three times those.
+LONG = 96
+WINDOW = 32
 
 
 @dataclass
@@ -39,6 +44,9 @@ class Case:
     old_spelling: dict = field(default_factory=dict)
     # Split the weights into files of at most this many bytes, with an index.
     shard_bytes: int | None = None
+    positions: int = POSITIONS
+    # `quantization_config` of ternary weights: written as quantized, with four rows in a byte unless rounded online.
+    ternary: dict = field(default_factory=dict)
 
 
 COMMON = dict(vocab_size=VOCAB_SIZE, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=None)
@@ -89,18 +97,110 @@ def cases() -> list[Case]:
         Case("llama3-rope-old", 2, llama3_rope_config(), torch.bfloat16, old_spelling=old, shard_bytes=40_000),
         Case("qwen2", 3, qwen2, torch.float32),
         Case("qwen3", 4, qwen3, torch.float32),
+        Case("bitnet", 40, bitnet(), torch.bfloat16, positions=LONG),
+        Case("bitnet-online", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="online")),
+        Case("bitnet-packed", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="offline")),
+        *[Case(name, 10 + i, config, torch.bfloat16, positions=LONG) for i, (name, config) in enumerate(families().items())],
     ]
+
+
+TERNARY = dict(quant_method="bitnet", linear_class="autobitlinear", modules_to_not_convert=["lm_head"])
+
+
+def bitnet() -> object:
+    return t.BitNetConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        max_position_embeddings=256, tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0), **COMMON,
+    )  # fmt: skip
+
+
+def make_ternary(folder: Path, config: dict) -> None:
+    """Rewrite a saved checkpoint as one with this quantization_config."""
+    respell(folder / "config.json", dict(quantization_config=config))
+    if config["quantization_mode"] == "online":
+        return
+    packed = {}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            packed[name] = weight
+            continue
+        scale = weight.float().abs().mean()
+        packed[name] = pack_weights((weight.float() / scale).round().clamp(-1, 1))
+        packed[name + "_scale"] = scale.to(weight.dtype).reshape(1)
+    save_file(packed, folder / "model.safetensors", metadata=dict(format="pt"))
+
+
+def families() -> dict[str, object]:
+    """A case for each way in which a family differs from the plain decoder, with windows and contexts of tens of positions."""
+    heads = dict(num_attention_heads=2, num_key_value_heads=1)
+    plain = dict(hidden_size=32, intermediate_size=48, max_position_embeddings=256, **heads, **COMMON)
+    rope = dict(rope_parameters=dict(rope_type="default", rope_theta=10000.0))
+    gemma3 = dict(
+        plain, num_hidden_layers=6, head_dim=16, sliding_window=WINDOW, query_pre_attn_scalar=16,
+        rope_parameters=dict(
+            full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0),
+            sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+        ),
+    )  # fmt: skip
+
+    def longrope(pairs: int, original: int, **more: float) -> dict:
+        short, long = [1.0 + 0.05 * i for i in range(pairs)], [1.0 + 0.7 * i for i in range(pairs)]
+        parameters = dict(rope_type="longrope", rope_theta=10000.0, short_factor=short, long_factor=long, **more)
+        return dict(rope_parameters=dict(parameters, original_max_position_embeddings=original))
+
+    return {
+        "gemma2": t.Gemma2Config(
+            **dict(plain, num_hidden_layers=2, head_dim=16, sliding_window=WINDOW, query_pre_attn_scalar=16, **rope),
+            attn_logit_softcapping=4.0, final_logit_softcapping=5.0,
+        ),
+        "gemma3": t.Gemma3TextConfig(**gemma3),
+        # The text part of a model that sees.
+        "gemma3-vision": t.Gemma3Config(
+            text_config=dict(gemma3, num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"], query_pre_attn_scalar=32),
+            vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=28, patch_size=14),
+            mm_tokens_per_image=1, boi_token_index=0, eoi_token_index=1, image_token_index=2,
+        ),
+        # Phi-3, longer than its original context. llama.cpp expects more of a vocabulary where a name has "phi" in it.
+        "longrope": t.Phi3Config(**plain, num_hidden_layers=2, tie_word_embeddings=False, **longrope(8, 32)),
+        # Phi-4-mini, within its original context.
+        "longrope-partial": t.Phi3Config(
+            **plain, num_hidden_layers=2, tie_word_embeddings=True, **longrope(6, 128, partial_rotary_factor=0.75),
+        ),
+        "mistral": t.MistralConfig(**plain, num_hidden_layers=2, head_dim=16, sliding_window=WINDOW, **rope),
+        "ministral": t.MinistralConfig(
+            **plain, num_hidden_layers=2, head_dim=16, sliding_window=WINDOW,
+            layer_types=["full_attention", "sliding_attention"], **rope,
+        ),
+        "smollm3": t.SmolLM3Config(**plain, num_hidden_layers=4, **rope),
+        "granite": t.GraniteConfig(
+            **plain, num_hidden_layers=2, attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.4,
+            logits_scaling=0.75, tie_word_embeddings=True, **rope,
+        ),
+        "olmo": t.OlmoConfig(**plain, num_hidden_layers=2, tie_word_embeddings=False, **rope),
+        "olmo2": t.Olmo2Config(**plain, num_hidden_layers=2, tie_word_embeddings=False, **rope),
+        "olmo3": t.Olmo3Config(
+            **plain, num_hidden_layers=4, sliding_window=WINDOW, tie_word_embeddings=False,
+            rope_parameters=dict(
+                full_attention=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=64),
+                sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+            ),
+        ),
+    }  # fmt: skip
 
 
 def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
     """Weights such that every part counts: logits of standard deviation about 1.5, attention neither uniform nor one-hot."""
+    lacks_one = model.config.model_type.startswith("gemma")
     for name, p in model.named_parameters():
         with torch.no_grad():
-            if "norm" in name:
+            if "norm" in name and lacks_one:
+                p.uniform_(-0.5, 0.5, generator=rng)
+            elif "norm" in name:
                 p.uniform_(0.5, 1.5, generator=rng)
             elif name.endswith("bias"):
                 p.normal_(0.0, 0.5, generator=rng)
-            elif name.endswith(("q_proj.weight", "k_proj.weight")):
+            elif name.endswith(("q_proj.weight", "k_proj.weight", "qkv_proj.weight")):
                 p.normal_(0.0, 1.0 / math.sqrt(p.shape[1]), generator=rng)
             elif "embed_tokens" in name or "lm_head" in name:
                 p.normal_(0.0, 1.5 / math.sqrt(p.shape[1]), generator=rng)
@@ -117,6 +217,7 @@ def respell(path: Path, changes: dict) -> None:
 def logits(folder: Path, tokens: list[int]) -> np.ndarray:
     """Logits [len(tokens), vocab] of a saved checkpoint, all arithmetic in float32."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    torch.nn.Module.float(model)  # Quantized layers keep their type otherwise.
     with torch.no_grad():
         return model(torch.tensor([tokens])).logits[0].numpy()
 
@@ -129,12 +230,14 @@ def build(case: Case, out: Path) -> np.ndarray:
     rng = torch.Generator().manual_seed(case.seed)
     model = AutoModelForCausalLM.from_config(case.config, dtype=torch.float32)
     randomize(model, rng)
-    tokens = torch.randint(0, VOCAB_SIZE, (POSITIONS,), generator=rng).tolist()
+    tokens = torch.randint(0, VOCAB_SIZE, (case.positions,), generator=rng).tolist()
 
     shards = {} if case.shard_bytes is None else {"max_shard_size": case.shard_bytes}
     model.to(case.dtype).save_pretrained(folder, **shards)
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)
+    if case.ternary:
+        make_ternary(folder, case.ternary)
     write_tokenizer(folder)
     if case.old_spelling:
         respell(folder / "config.json", case.old_spelling)

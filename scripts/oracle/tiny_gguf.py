@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The GGUF counterparts of the tiny Hugging Face checkpoints: the same weights, bit for bit, under GGUF's names.
 
-usage: tiny_gguf.py CHECKPOINTS_FOLDER      (writes CASE/model.gguf beside each CASE/model.safetensors)
+usage: tiny_gguf.py CHECKPOINTS_FOLDER LLAMA_CPP     (writes CASE/model.gguf beside each CASE/model.safetensors)
 
-Matrices keep the type of the safetensors file (F16, BF16 or F32); vectors are F32, as everywhere in GGUF. Two things are
+The first cases are written here; those of families that differ more, by llama.cpp's converter, unless GGUF files of that
+kind mean something else to llama.cpp. Matrices keep the type of the safetensors file (F16, BF16 or F32); vectors are F32, as everywhere in GGUF. Two things are
 stored otherwise than in the Hugging Face layout:
 - the llama family's q and k rows are interleaved within each head, since GGUF's llama rotates neighbouring pairs;
 - Llama 3's RoPE scaling is a tensor `rope_freqs.weight` [head_dim / 2], by which each frequency is divided.
@@ -19,8 +20,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from llama_cpp_convert import reference_gguf
 from tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS, MERGES, SPECIAL, TOKENS
 
+PLAIN = ["llama", "llama3-rope", "qwen2", "qwen3"]
+# No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet.
+WITHOUT = ["mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed"]
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -125,7 +130,12 @@ def convert(folder: Path, out: Path, widen: bool = False) -> None:
 def main() -> None:
     for weights in sorted(Path(sys.argv[1]).glob("*/model.safetensors")):
         out = weights.with_name("model.gguf")
-        convert(weights.parent, out)
+        if weights.parent.name in PLAIN:
+            convert(weights.parent, out)
+        elif weights.parent.name not in WITHOUT:
+            reference_gguf(Path(sys.argv[2]).resolve(), weights.parent, out)
+        else:
+            continue
         print(f"{out}: {out.stat().st_size} bytes")
 
 

@@ -124,6 +124,7 @@ impl Engine {
                 Span {
                     tokens: &sequence.tokens[w.positions.clone()],
                     position: w.positions.start,
+                    reserved: sequence.reserved,
                     pages: &sequence.pages,
                     logits: if w.draws { Logits::Last } else { Logits::None },
                 }
@@ -141,8 +142,9 @@ impl Engine {
         while self.running.len() < self.options.max_sequences {
             let Some(mut sequence) = self.waiting.pop_front() else { break };
             let most = sequence.tokens.len() - 1; // No prompt is empty.
-            let page = self.program.page_positions();
-            (sequence.stored, sequence.pages) = self.prefixes.find(&sequence.tokens, most, page, &mut self.pool);
+            let (page, variant) = (self.program.page_positions(), self.program.variant(sequence.reserved));
+            (sequence.stored, sequence.pages) =
+                self.prefixes.find(variant, &sequence.tokens, most, page, &mut self.pool);
             self.events.push(Event::Started { id: sequence.id, reused: sequence.stored });
             self.running.push(sequence);
         }
@@ -202,7 +204,8 @@ impl Engine {
         let used = sequence.stored.div_ceil(self.program.page_positions());
         self.pool.release(&sequence.pages.split_off(used));
         if sequence.stored > 0 {
-            self.prefixes.keep(&sequence.tokens[..sequence.stored], sequence.pages, &mut self.pool);
+            let variant = self.program.variant(sequence.reserved);
+            self.prefixes.keep(variant, &sequence.tokens[..sequence.stored], sequence.pages, &mut self.pool);
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Sequence {
     pub pages: Vec<u32>,
     /// Positions whose keys and values are in the pages.
     pub stored: usize,
+    /// The most positions that it may ever have.
+    pub reserved: usize,
     prompt: usize,
     max_tokens: usize,
     stop_tokens: Vec<u32>,
@@ -38,7 +40,10 @@ impl Sequence {
             return Err(AdmissionError::NothingToGenerate);
         }
         let sampler = Sampler::new(params)?;
-        Ok(Self { id, prompt: tokens.len(), tokens, pages: Vec::new(), stored: 0, max_tokens, stop_tokens, sampler })
+        let prompt = tokens.len();
+        let reserved = prompt.saturating_add(max_tokens).min(context);
+        let (pages, stored) = (Vec::new(), 0);
+        Ok(Self { id, tokens, pages, stored, reserved, prompt, max_tokens, stop_tokens, sampler })
     }
 
     pub fn demand(&self) -> Demand {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kernels::plan::Source;
+use kernels::plan::{Bytes, Source};
 
 use crate::gguf::{self, Metadata};
 use crate::hf::{CONFIG_FILE, GENERATION_FILE, HfConfig, JsonFile, TOKENIZER_FILE, TokenizerConfig, model_card};
@@ -100,6 +100,14 @@ impl Checkpoint {
     /// There is no such tensor, or its type cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Tensor, FormatError> {
         self.tensors.tensor(name)
+    }
+
+    /// The bytes of a tensor of any type, as they stand in its file.
+    ///
+    /// # Errors
+    /// There is no such tensor.
+    pub fn raw(&self, name: &str) -> Result<Bytes, FormatError> {
+        self.tensors.raw(name)
     }
 
     /// # Errors

@@ -143,6 +143,24 @@ impl TensorTable {
     }
 
     /// # Errors
+    /// There is no such tensor, or it lies outside its file.
+    pub fn raw(&self, name: &str) -> Result<Bytes, FormatError> {
+        let info = self.info(name).ok_or_else(|| FormatError::MissingTensor {
+            path: self.path().to_owned(),
+            tensor: name.to_owned(),
+            count: self.infos.len(),
+        })?;
+        let file = &self.files[info.file];
+        let data = info.offset.checked_add(info.bytes).and_then(|end| file.bytes().slice(info.offset..end));
+        data.ok_or_else(|| FormatError::Tensor {
+            path: file.path().to_owned(),
+            tensor: name.to_owned(),
+            expected: "data inside the file".to_owned(),
+            found: format!("offset {}", info.offset),
+        })
+    }
+
+    /// # Errors
     /// There is no such tensor, its type cannot be read, or it lies outside its file.
     pub fn tensor(&self, name: &str) -> Result<Tensor, FormatError> {
         let info = self.info(name).ok_or_else(|| FormatError::MissingTensor {

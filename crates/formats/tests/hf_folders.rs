@@ -102,6 +102,9 @@ fn both_spellings_of_rope_mean_the_same() {
         attention_factor: None,
         beta_fast: None,
         beta_slow: None,
+        truncate: None,
+        short_factor: None,
+        long_factor: None,
         partial_rotary_factor: None,
     };
     assert_eq!(rope(old).unwrap(), expected);
@@ -122,6 +125,10 @@ fn rope_defaults_and_errors() {
     let error = rope(r#"{"rope_scaling": {"type": "linear", "factor": "two"}}"#).unwrap_err().to_string();
     assert!(error.contains(r#"key rope_scaling.factor: invalid type: string "two", expected f64"#), "{error}");
     assert!(rope(r#"{"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}"#).is_err());
+    let config = r#"{"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}"#;
+    let config = HfConfig::open(&folder(&[("config.json", config)]).path().join("config.json")).unwrap();
+    assert_eq!(config.rope_of("full_attention").unwrap().unwrap().theta, 1.0);
+    assert_eq!(config.rope_of("sliding_attention").unwrap(), None);
     assert!(rope(r#"{"rope_scaling": 3}"#).is_err());
 }
 

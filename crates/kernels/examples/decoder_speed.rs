@@ -11,7 +11,9 @@ use std::time::Instant;
 use kernels::DType;
 use kernels::backend::{self, Backend, KvType, Logits, Program, ProgramOptions, Span};
 use kernels::cpu::CpuBackend;
-use kernels::plan::{Bytes, DecoderPlan, Layer, Linear, Rope, RopeStyle, Weight};
+use kernels::plan::{
+    Attention, Bytes, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, RopeStyle, Scales, Weight,
+};
 use kernels::roof::{self, Roof};
 use kernels::simd::Tier;
 
@@ -61,38 +63,31 @@ fn plan(shape: &Shape, dtype: DType, head: DType) -> Result<DecoderPlan, Failure
         Ok(Linear::new(Weight { name: format!("{rows}x{cols}"), dtype, rows, cols, data }, None))
     };
     let (h, q, kv) = (shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
-    let norm = shape.head_norm.then(|| vec![1.0; shape.head_dim]);
+    let norm = shape.head_norm.then(|| HeadNorm::Each(vec![1.0; shape.head_dim]));
     let layer = || -> Result<Layer, Failure> {
-        Ok(Layer {
-            attn_norm: vec![1.0; h],
-            q: linear(dtype, q, h)?,
-            k: linear(dtype, kv, h)?,
-            v: linear(dtype, kv, h)?,
-            o: linear(dtype, h, q)?,
+        let projections = [linear(dtype, q, h)?, linear(dtype, kv, h)?, linear(dtype, kv, h)?, linear(dtype, h, q)?];
+        let attention = Attention {
             q_norm: norm.clone(),
             k_norm: norm.clone(),
-            ffn_norm: vec![1.0; h],
-            gate: linear(dtype, shape.ffn, h)?,
-            up: linear(dtype, shape.ffn, h)?,
-            down: linear(dtype, h, shape.ffn)?,
-        })
+            ..Attention::plain(shape.heads, shape.kv_heads, shape.head_dim, projections)
+        };
+        let ffn = [linear(dtype, shape.ffn, h)?, linear(dtype, shape.ffn, h)?, linear(dtype, h, shape.ffn)?];
+        Ok(Layer::plain(vec![1.0; h], attention, vec![1.0; h], FeedForward::plain(ffn)))
     };
     let head = linear(head, shape.vocab, h)?;
     Ok(DecoderPlan {
         hidden: h,
-        intermediate: shape.ffn,
-        heads: shape.heads,
-        kv_heads: shape.kv_heads,
-        head_dim: shape.head_dim,
         vocab: shape.vocab,
         context: 1 << 17,
+        norm: NormKind::Rms,
         norm_eps: 1e-6,
-        attention_scale: 1.0 / (shape.head_dim as f32).sqrt(),
-        rope: Rope {
+        scales: Scales::default(),
+        ropes: vec![Rope {
             style: RopeStyle::Half,
             inv_freq: (0..shape.head_dim / 2).map(|i| 1e6f32.powf(-2.0 * i as f32 / shape.head_dim as f32)).collect(),
             attention_factor: 1.0,
-        },
+            long: None,
+        }],
         embedding: head.weight.clone(),
         layers: (0..shape.layers).map(|_| layer()).collect::<Result<_, _>>()?,
         output_norm: vec![1.0; h],
@@ -130,6 +125,7 @@ impl Test {
             let span = |pages| Span {
                 tokens: &ids[step * each..(step + 1) * each],
                 position: self.depth + step * each,
+                reserved: self.depth + self.tokens,
                 pages,
                 logits: Logits::Last,
             };

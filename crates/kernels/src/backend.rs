@@ -78,6 +78,9 @@ pub struct Span<'a> {
     pub tokens: &'a [u32],
     /// Position of the first of them: all before it are already in the pages.
     pub position: usize,
+    /// The most positions that the sequence may ever have, the same in all of its spans: what some models choose their
+    /// rotations by.
+    pub reserved: usize,
     /// The sequence's pages in order, enough for `position + tokens.len()` positions.
     pub pages: &'a [u32],
     pub logits: Logits,
@@ -99,6 +102,11 @@ pub trait Program: Send {
     fn vocab(&self) -> usize;
     /// Positions in one page.
     fn page_positions(&self) -> usize;
+    /// What a sequence with so many reserved positions makes of its keys: only sequences with the same answer may share
+    /// pages.
+    fn variant(&self, _reserved: usize) -> usize {
+        0
+    }
     /// Bytes of one page, keys and values of all layers.
     fn page_bytes(&self) -> usize;
     /// Pages that exist: ids are `0..pages()`.

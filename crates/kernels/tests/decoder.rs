@@ -7,7 +7,9 @@ use std::sync::Arc;
 use kernels::DType;
 use kernels::backend::{self, Backend, KvType, Logits, Program, ProgramOptions, Span};
 use kernels::cpu::CpuBackend;
-use kernels::plan::{Bytes, DecoderPlan, Layer, Linear, Rope, RopeStyle, Weight};
+use kernels::plan::{
+    Attention, Bytes, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, RopeStyle, Scales, Weight,
+};
 use kernels::simd::Tier;
 use support::{Random, random_rows};
 
@@ -32,36 +34,36 @@ fn plan(shape: &Shape, random: &mut Random) -> DecoderPlan {
     };
     let (heads, kv_heads, ffn, d) = (6, 2, 512, shape.head_dim);
     let layers = (0..shape.layers)
-        .map(|_| Layer {
-            attn_norm: vec![0.1; HIDDEN],
-            q: linear(heads * d, HIDDEN, true),
-            k: linear(kv_heads * d, HIDDEN, true),
-            v: linear(kv_heads * d, HIDDEN, true),
-            o: linear(HIDDEN, heads * d, false),
-            q_norm: Some(vec![1.1; d]),
-            k_norm: Some(vec![0.9; d]),
-            ffn_norm: vec![0.1; HIDDEN],
-            gate: linear(ffn, HIDDEN, false),
-            up: linear(ffn, HIDDEN, false),
-            down: linear(HIDDEN, ffn, false),
+        .map(|_| {
+            let projections = [
+                linear(heads * d, HIDDEN, true),
+                linear(kv_heads * d, HIDDEN, true),
+                linear(kv_heads * d, HIDDEN, true),
+                linear(HIDDEN, heads * d, false),
+            ];
+            let attention = Attention {
+                q_norm: Some(HeadNorm::Each(vec![1.1; d])),
+                k_norm: Some(HeadNorm::Each(vec![0.9; d])),
+                ..Attention::plain(heads, kv_heads, d, projections)
+            };
+            let matrices = [linear(ffn, HIDDEN, false), linear(ffn, HIDDEN, false), linear(HIDDEN, ffn, false)];
+            Layer::plain(vec![0.1; HIDDEN], attention, vec![0.1; HIDDEN], FeedForward::plain(matrices))
         })
         .collect();
     let head = linear(VOCAB, HIDDEN, false);
     DecoderPlan {
         hidden: HIDDEN,
-        intermediate: ffn,
-        heads,
-        kv_heads,
-        head_dim: d,
         vocab: VOCAB,
         context: 1024,
+        norm: NormKind::Rms,
         norm_eps: 1e-5,
-        attention_scale: 1.0 / (d as f32).sqrt(),
-        rope: Rope {
+        scales: Scales::default(),
+        ropes: vec![Rope {
             style: RopeStyle::Half,
             inv_freq: (0..d / 2).map(|i| 10000f32.powf(-2.0 * i as f32 / d as f32)).collect(),
             attention_factor: 1.0,
-        },
+            long: None,
+        }],
         embedding: head.weight.clone(),
         layers,
         output_norm: vec![0.5; HIDDEN],
@@ -83,7 +85,7 @@ fn compile_with(plan: &DecoderPlan, tier: Tier, options: ProgramOptions) -> Box<
 fn logits(program: &mut dyn Program, tokens: &[u32], pages: &[u32], chunk: usize) -> Vec<u32> {
     let mut out = Vec::new();
     for (i, tokens) in tokens.chunks(chunk).enumerate() {
-        let span = Span { tokens, position: i * chunk, pages, logits: Logits::All };
+        let span = Span { tokens, position: i * chunk, reserved: 1024, pages, logits: Logits::All };
         out.extend(backend::run(program, &[span]).unwrap().logits.iter().map(|v| v.to_bits()));
     }
     out
@@ -164,7 +166,7 @@ fn a_batch_gives_each_sequence_what_it_gets_alone() {
     let spans: Vec<Span> = sequences
         .iter()
         .zip(tables)
-        .map(|(tokens, pages)| Span { tokens, position: 0, pages, logits: Logits::Last })
+        .map(|(tokens, pages)| Span { tokens, position: 0, reserved: 1024, pages, logits: Logits::Last })
         .collect();
     let together = backend::run(&mut *program, &spans).unwrap().logits;
     for (i, alone) in alone.iter().enumerate() {
@@ -173,7 +175,7 @@ fn a_batch_gives_each_sequence_what_it_gets_alone() {
     }
     // What a page holds goes with its copy.
     program.copy_page(5, 7);
-    let next = Span { tokens: &[1], position: 130, pages: &[6, 7, 4], logits: Logits::Last };
+    let next = Span { tokens: &[1], position: 130, reserved: 1024, pages: &[6, 7, 4], logits: Logits::Last };
     let copied = backend::run(&mut *program, &[next]).unwrap().logits;
     let original = backend::run(&mut *program, &[Span { pages: &[6, 5, 4], ..next }]).unwrap().logits;
     assert_eq!(copied, original);
@@ -184,12 +186,13 @@ fn wrong_batches_are_refused() {
     let mut random = Random(5);
     let plan = plan(&Shape { dtype: DType::F32, head_dim: 32, layers: 1 }, &mut random);
     let mut program = compile(&plan, Tier::Scalar, 1, KvType::F16);
-    let good = Span { tokens: &[1], position: 0, pages: &[0], logits: Logits::None };
+    let good = Span { tokens: &[1], position: 0, reserved: 1024, pages: &[0], logits: Logits::None };
     assert!(backend::run(&mut *program, &[good]).is_ok());
     for (bad, what) in [
         (Span { tokens: &[], ..good }, "at least one token"),
         (Span { tokens: &[77], ..good }, "below 77, found 77"),
         (Span { position: 64, ..good }, "expected 2 pages, found 1"),
+        (Span { reserved: 0, ..good }, "at least 1 reserved positions, found 0"),
         (Span { pages: &[16], ..good }, "below 16, found 16"),
     ] {
         let error = backend::run(&mut *program, &[bad]).unwrap_err().to_string();
@@ -201,7 +204,7 @@ fn wrong_batches_are_refused() {
 fn wrong_shapes_are_refused() {
     let mut random = Random(6);
     let mut plan = plan(&Shape { dtype: DType::F32, head_dim: 32, layers: 1 }, &mut random);
-    plan.layers[0].q.weight.rows -= 1;
+    plan.layers[0].attention.q.weight.rows -= 1;
     let options = ProgramOptions { kv: KvType::F16, threads: 1, bf16: false };
     let backend = CpuBackend::new(Tier::Scalar).unwrap();
     let error = backend.compile(plan, &options, &mut |_, _| {}).err().unwrap().to_string();

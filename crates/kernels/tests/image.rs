@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use kernels::DType;
 use kernels::backend::{KvType, Logits, ProgramOptions, Span, run};
 use kernels::cpu::{CpuBackend, ImageEvent, ImageFile};
-use kernels::plan::{Bytes, DecoderPlan, Layer, Linear, Rope, RopeStyle, Source, Weight};
+use kernels::plan::{
+    Attention, Bytes, DecoderPlan, FeedForward, Layer, Linear, NormKind, Rope, RopeStyle, Scales, Source, Weight,
+};
 use kernels::simd::Tier;
 use support::{Random, random_rows};
 
@@ -43,31 +45,20 @@ fn plan(packed: &Arc<AtomicUsize>) -> DecoderPlan {
         let data = Bytes::new(Arc::new(Counted { bytes, packed: packed.clone() }), 0..len).unwrap();
         Linear::new(Weight { name: format!("{rows}x{cols}"), dtype, rows, cols, data }, None)
     };
-    let layer = Layer {
-        attn_norm: vec![0.1; HIDDEN],
-        q: linear("Q4_0", 64, HIDDEN),
-        k: linear("Q4_0", 32, HIDDEN),
-        v: linear("Q6_K", 32, HIDDEN),
-        o: linear("F32", HIDDEN, 64),
-        q_norm: None,
-        k_norm: None,
-        ffn_norm: vec![0.1; HIDDEN],
-        gate: linear("Q4_K", 512, HIDDEN),
-        up: linear("Q5_1", 512, HIDDEN),
-        down: linear("Q8_0", HIDDEN, 512),
-    };
+    let projections =
+        [linear("Q4_0", 64, HIDDEN), linear("Q4_0", 32, HIDDEN), linear("Q6_K", 32, HIDDEN), linear("F32", HIDDEN, 64)];
+    let ffn = [linear("Q4_K", 512, HIDDEN), linear("Q5_1", 512, HIDDEN), linear("Q8_0", HIDDEN, 512)];
+    let (attention, norm) = (Attention::plain(2, 1, 32, projections), vec![0.1; HIDDEN]);
+    let layer = Layer::plain(norm.clone(), attention, norm, FeedForward::plain(ffn));
     let head = linear("F16", VOCAB, HIDDEN);
     DecoderPlan {
         hidden: HIDDEN,
-        intermediate: 512,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 32,
         vocab: VOCAB,
         context: 64,
+        norm: NormKind::Rms,
         norm_eps: 1e-5,
-        attention_scale: 0.17,
-        rope: Rope { style: RopeStyle::Half, inv_freq: vec![1.0, 0.1], attention_factor: 1.0 },
+        scales: Scales::default(),
+        ropes: vec![Rope { style: RopeStyle::Half, inv_freq: vec![1.0, 0.1], attention_factor: 1.0, long: None }],
         embedding: head.weight.clone(),
         layers: vec![layer],
         output_norm: vec![0.1; HIDDEN],
@@ -93,7 +84,7 @@ fn logits(path: &Path, source: &str, keep: bool) -> (Vec<f32>, usize, (bool, boo
     let plan = plan(&packed);
     let mut program = backend.compile_with_image(plan, &options, Some(&image), &mut |_, _| ()).unwrap();
     program.reserve(1).unwrap();
-    let span = Span { tokens: &[5, 69_999, 17], position: 0, pages: &[0], logits: Logits::All };
+    let span = Span { tokens: &[5, 69_999, 17], position: 0, reserved: 64, pages: &[0], logits: Logits::All };
     let found = run(&mut *program, &[span]).unwrap().logits;
     drop(program);
     let events = *events.lock().unwrap();

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
-use formats::{Checkpoint, Format, Tensor};
-use kernels::plan::{DecoderPlan, Layer, Linear, Rope, Weight};
+use formats::{Checkpoint, Format, RawType, Tensor, TensorInfo};
+use kernels::plan::{Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Rope, Weight};
 
 use crate::ModelError;
-use crate::arch::{Architecture, DecoderConfig, Presence};
+use crate::arch::{
+    Architecture, DecoderConfig, HfNames, Presence, QkNorm, ROPE_LONG, ROPE_SHORT, RopeScaling, Ternary,
+};
+use crate::ternary;
 
 /// Describes the checkpoint's decoder as a plan. Matrices stay in the mapped files; norms and biases are decoded.
 ///
@@ -25,7 +28,7 @@ pub(crate) fn plan_of(
     architecture: &Architecture,
     config: &DecoderConfig,
 ) -> Result<DecoderPlan, ModelError> {
-    let mut loader = Loader { checkpoint, architecture, used: HashSet::new() };
+    let mut loader = Loader { checkpoint, architecture, ternary: config.ternary, used: HashSet::new() };
     let embedding = loader.matrix("token_embd", config.vocab, config.hidden)?;
     let head = if config.tied || !loader.has("output.weight") {
         loader.used.extend(loader.file_name("output.weight"));
@@ -33,24 +36,25 @@ pub(crate) fn plan_of(
     } else {
         loader.matrix("output", config.vocab, config.hidden)?
     };
-    let rope = loader.rope(config)?;
+    let mut ropes = vec![loader.rope(config)?];
+    if let Some(sliding) = &config.sliding_rope {
+        let (style, attention_factor) = (sliding.style, sliding.attention_factor);
+        ropes.push(Rope { style, inv_freq: sliding.inv_freq(), attention_factor, long: sliding.long() });
+    }
     let mut layers = Vec::new();
     for layer in 0..config.layers {
         layers.push(loader.layer(config, layer)?);
     }
-    let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+    let output_norm = loader.norm(config, "output_norm.weight", config.hidden)?;
     loader.refuse_unused()?;
     Ok(DecoderPlan {
         hidden: config.hidden,
-        intermediate: config.intermediate,
-        heads: config.heads,
-        kv_heads: config.kv_heads,
-        head_dim: config.head_dim,
         vocab: config.vocab,
         context: config.context,
+        norm: config.norm,
         norm_eps: config.norm_eps,
-        attention_scale: config.attention_scale,
-        rope,
+        scales: config.scales,
+        ropes,
         embedding,
         layers,
         output_norm,
@@ -61,6 +65,8 @@ pub(crate) fn plan_of(
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     architecture: &'a Architecture,
+    /// How the layers' matrices are ternary, if they are.
+    ternary: Option<Ternary>,
     /// Names, as in the file, of the tensors that the plan has taken or may pass over.
     used: HashSet<String>,
 }
@@ -68,24 +74,87 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&mut self, config: &DecoderConfig, layer: usize) -> Result<Layer, ModelError> {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let (hidden, ff, head) = (config.hidden, config.intermediate, config.head_dim);
-        let (q, kv) = (config.heads * head, config.kv_heads * head);
-        let biases = config.biases;
-        let head_norm =
-            |loader: &mut Self, part: &str| config.qk_norm.then(|| loader.vector(&name(part), head)).transpose();
+        let mut norm =
+            |part: &str, there: bool| there.then(|| self.norm(config, &name(part), config.hidden)).transpose();
         Ok(Layer {
-            attn_norm: self.vector(&name("attn_norm.weight"), hidden)?,
-            q: self.linear(&name("attn_q"), q, hidden, biases.qkv)?,
-            k: self.linear(&name("attn_k"), kv, hidden, biases.qkv)?,
-            v: self.linear(&name("attn_v"), kv, hidden, biases.qkv)?,
-            o: self.linear(&name("attn_output"), hidden, q, biases.attention_output)?,
-            q_norm: head_norm(self, "attn_q_norm.weight")?,
-            k_norm: head_norm(self, "attn_k_norm.weight")?,
-            ffn_norm: self.vector(&name("ffn_norm.weight"), hidden)?,
-            gate: self.linear(&name("ffn_gate"), ff, hidden, biases.mlp)?,
-            up: self.linear(&name("ffn_up"), ff, hidden, biases.mlp)?,
-            down: self.linear(&name("ffn_down"), hidden, ff, biases.mlp)?,
+            attn_norm: norm("attn_norm.weight", config.norms.before)?,
+            attn_post_norm: norm("post_attention_norm.weight", config.norms.after)?,
+            ffn_norm: norm("ffn_norm.weight", config.norms.before)?,
+            ffn_post_norm: norm("post_ffw_norm.weight", config.norms.after)?,
+            attention: self.attention(config, layer)?,
+            ffn: self.feed_forward(config, layer)?,
         })
+    }
+
+    fn attention(&mut self, config: &DecoderConfig, layer: usize) -> Result<Attention, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let DecoderConfig { hidden, heads, kv_heads, head_dim, biases, .. } = *config;
+        let kind = config.layer_types[layer];
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        let [q_proj, k_proj, v_proj] = if self.has(&name("attn_qkv.weight")) {
+            let mut rows = 0;
+            let fused = self.linear(&name("attn_qkv"), q + 2 * kv, hidden, biases.qkv)?;
+            [q, kv, kv].map(|count| {
+                rows += count;
+                part(&fused, rows - count..rows)
+            })
+        } else {
+            let mut linear = |part: &str, rows: usize| self.linear(&name(part), rows, hidden, biases.qkv);
+            [linear("attn_q", q)?, linear("attn_k", kv)?, linear("attn_v", kv)?]
+        };
+        let head_norm = |loader: &mut Self, part: &str, width: usize| {
+            Ok::<_, ModelError>(match config.qk_norm {
+                QkNorm::None => None,
+                QkNorm::Heads => Some(HeadNorm::Each(loader.norm(config, &name(part), head_dim)?)),
+                QkNorm::Whole => Some(HeadNorm::Whole(loader.norm(config, &name(part), width)?)),
+            })
+        };
+        Ok(Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: config.attention_scale,
+            softcap: config.attention_softcap,
+            window: config.window.filter(|_| kind.sliding),
+            rope: kind.rope.then_some(usize::from(kind.sliding && config.sliding_rope.is_some())),
+            q: q_proj,
+            k: k_proj,
+            v: v_proj,
+            q_norm: head_norm(self, "attn_q_norm.weight", q)?,
+            k_norm: head_norm(self, "attn_k_norm.weight", kv)?,
+            sub_norm: config.norms.sub.then(|| self.norm(config, &name("attn_sub_norm.weight"), q)).transpose()?,
+            o: self.linear(&name("attn_output"), hidden, q, biases.attention_output)?,
+        })
+    }
+
+    fn feed_forward(&mut self, config: &DecoderConfig, layer: usize) -> Result<FeedForward, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (hidden, ff, biases) = (config.hidden, config.intermediate, config.biases.mlp);
+        let (gate, up) = if !self.has(&name("ffn_gate.weight")) && self.rows(&name("ffn_up.weight")) == Some(2 * ff) {
+            let fused = self.linear(&name("ffn_up"), 2 * ff, hidden, biases)?;
+            (part(&fused, 0..ff), part(&fused, ff..2 * ff))
+        } else {
+            (self.linear(&name("ffn_gate"), ff, hidden, biases)?, self.linear(&name("ffn_up"), ff, hidden, biases)?)
+        };
+        Ok(FeedForward {
+            activation: config.activation,
+            gate,
+            up,
+            sub_norm: config.norms.sub.then(|| self.norm(config, &name("ffn_sub_norm.weight"), ff)).transpose()?,
+            down: self.linear(&name("ffn_down"), hidden, ff, biases)?,
+        })
+    }
+
+    /// The weights of a norm as they multiply.
+    fn norm(&mut self, config: &DecoderConfig, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
+        if config.norms.weightless {
+            return Ok(vec![1.0; len]);
+        }
+        let mut weights = self.vector(name, len)?;
+        if config.norms.plus_one {
+            weights.iter_mut().for_each(|w| *w += 1.0);
+        }
+        Ok(weights)
     }
 
     fn rope(&mut self, config: &DecoderConfig) -> Result<Rope, ModelError> {
@@ -98,7 +167,12 @@ impl Loader<'_> {
             }
             inv_freq.iter_mut().zip(divisors).for_each(|(f, divisor)| *f /= divisor);
         }
-        Ok(Rope { style: settings.style, inv_freq, attention_factor: settings.attention_factor })
+        if matches!(settings.scaling, RopeScaling::LongRope { .. }) {
+            // The settings have their values.
+            self.used.extend([ROPE_SHORT, ROPE_LONG].map(str::to_owned));
+        }
+        let (style, attention_factor, long) = (settings.style, settings.attention_factor, settings.long());
+        Ok(Rope { style, inv_freq, attention_factor, long })
     }
 
     /// The matrix `{stem}.weight`.
@@ -107,8 +181,44 @@ impl Loader<'_> {
     }
 
     fn linear(&mut self, stem: &str, rows: usize, cols: usize, bias: Presence) -> Result<Linear, ModelError> {
-        let weight = self.matrix(stem, rows, cols)?;
-        Ok(Linear::new(weight, self.vector_if(bias, &format!("{stem}.bias"), rows)?))
+        let (weight, factor) = match self.ternary {
+            None => (self.matrix(stem, rows, cols)?, None),
+            Some(Ternary::Online) => {
+                let (weight, factor) = ternary::online(&self.matrix(stem, rows, cols)?);
+                (weight, Some(factor))
+            }
+            Some(Ternary::Packed { divides }) => {
+                let (weight, factor) = self.packed(stem, rows, cols)?;
+                (weight, Some(if divides { 1.0 / factor } else { factor }))
+            }
+        };
+        let bias = self.vector_if(bias, &format!("{stem}.bias"), rows)?;
+        Ok(Linear { ternary: factor, ..Linear::new(weight, bias) })
+    }
+
+    /// A ternary matrix with four rows in a byte, and its factor.
+    fn packed(&mut self, stem: &str, rows: usize, cols: usize) -> Result<(Weight, f32), ModelError> {
+        let canonical = format!("{stem}.weight");
+        let name = self.file_name(&canonical).unwrap_or(canonical);
+        let scale = format!("{name}_scale");
+        let path = self.checkpoint.path();
+        let info = self.checkpoint.tensor_info(&name);
+        let is_packed = |info: &&TensorInfo| {
+            info.raw_type == RawType::Safetensors("U8".to_owned()) && info.shape == [rows.div_ceil(4), cols]
+        };
+        if let Some(info) = info.filter(|info| !is_packed(info)) {
+            let expected = format!("shape [{}, {cols}] of type U8", rows.div_ceil(4));
+            let found = format!("shape {:?} of type {}", info.shape, info.raw_type);
+            return Err(ModelError::tensor(path, &name, expected, found));
+        }
+        let weight = ternary::packed(&name, &self.checkpoint.raw(&name)?, rows, cols);
+        let tensor = self.checkpoint.tensor(&scale)?;
+        let factor = match tensor.to_f32()[..] {
+            [factor] if factor.is_finite() && factor > 0.0 => factor,
+            _ => return Err(ModelError::tensor(path, &scale, "one positive number", format!("{:?}", tensor.shape))),
+        };
+        self.used.extend([name, scale]);
+        Ok((weight, factor))
     }
 
     fn vector_if(&mut self, presence: Presence, name: &str, len: usize) -> Result<Option<Vec<f32>>, ModelError> {
@@ -139,18 +249,22 @@ impl Loader<'_> {
         self.file_name(canonical).is_some_and(|name| self.checkpoint.tensor_info(&name).is_some())
     }
 
-    /// The name in this checkpoint's files; none where its format has no such tensor.
+    /// Rows of a matrix, if there is one.
+    fn rows(&self, canonical: &str) -> Option<usize> {
+        self.checkpoint.tensor_info(&self.file_name(canonical)?)?.shape.first().copied()
+    }
+
     fn file_name(&self, canonical: &str) -> Option<String> {
-        match self.checkpoint.format() {
-            Format::Gguf => Some(canonical.to_owned()),
-            Format::HuggingFace => self.architecture.to_hf(canonical),
-        }
+        self.architecture.file_name(self.checkpoint, canonical)
     }
 
     /// A tensor that nothing has used means a model that this decoder would compute wrongly.
     fn refuse_unused(&self) -> Result<(), ModelError> {
         // Early Hugging Face checkpoints of Llama store the frequencies, which follow from the settings.
-        let unused = |name: &str| !self.used.contains(name) && !name.ends_with(".rotary_emb.inv_freq");
+        let names = (self.checkpoint.format() == Format::HuggingFace).then(|| HfNames::of(self.checkpoint));
+        let other_part = |name: &str| names.is_some_and(|names| names.plain(name).is_none());
+        let unused =
+            |name: &str| !self.used.contains(name) && !name.ends_with(".rotary_emb.inv_freq") && !other_part(name);
         match self.checkpoint.tensors().find(|info| unused(&info.name)) {
             Some(info) => {
                 let expected = format!("no such tensor in a model of architecture {}", self.architecture.name);
@@ -160,4 +274,12 @@ impl Loader<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Some rows of a node, with their biases.
+fn part(linear: &Linear, rows: std::ops::Range<usize>) -> Linear {
+    let bias = linear.bias.as_ref().map(|bias| bias[rows.clone()].to_vec());
+    // The tensor's shape was found to be that of all parts.
+    let weight = linear.weight.slice(rows).unwrap_or_else(|| linear.weight.clone());
+    Linear::new(weight, bias)
 }

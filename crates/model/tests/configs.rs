@@ -4,8 +4,10 @@ use std::path::Path;
 
 use formats::Checkpoint;
 use formats::hf::HfConfig;
-use kernels::plan::RopeStyle;
-use model::arch::{ARCHITECTURES, Biases, DecoderConfig, Presence, RopeScaling, RopeSettings};
+use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
+use model::arch::{
+    ARCHITECTURES, Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, RopeScaling, RopeSettings, Ternary,
+};
 use serde_json::{Value, json};
 
 fn read(config: &Value) -> DecoderConfig {
@@ -13,7 +15,7 @@ fn read(config: &Value) -> DecoderConfig {
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
     let config = HfConfig::open(&path).unwrap();
-    let row = ARCHITECTURES.iter().find(|a| a.hf_model_type == config.model_type().unwrap()).unwrap();
+    let row = ARCHITECTURES.iter().find(|a| a.hf.iter().any(|names| names.0 == config.model_type().unwrap())).unwrap();
     (row.from_hf)(&config).unwrap()
 }
 
@@ -41,12 +43,21 @@ fn smollm2_135m() {
         intermediate: 1536,
         vocab: 49152,
         context: 8192,
+        norm: NormKind::Rms,
         norm_eps: 1e-5,
+        norms: Norms::PLAIN,
+        activation: Activation::Silu,
+        scales: Scales::default(),
         attention_scale: 0.125,
+        attention_softcap: None,
+        window: None,
+        layer_types: vec![LayerType::PLAIN; 30],
         rope: half(64, 100_000.0, RopeScaling::None),
+        sliding_rope: None,
         tied: true,
         biases: Biases::NONE,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
+        ternary: None,
     };
     assert_eq!(read(&config), expected);
 }
@@ -100,8 +111,68 @@ fn qwen3_0_6b_has_heads_wider_than_its_share_of_the_hidden_size() {
         "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1000000, "sliding_window": null,
         "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936
     }));
-    assert_eq!((config.head_dim, config.qk_norm, config.biases), (128, true, Biases::NONE));
+    assert_eq!((config.head_dim, config.qk_norm, config.biases), (128, QkNorm::Heads, Biases::NONE));
     assert_eq!(config.attention_scale, (1.0 / 128f64.sqrt()) as f32);
+}
+
+/// The file leaves out what is as in the class's defaults.
+#[test]
+fn gemma_3_4b_nests_its_text() {
+    let config = read(&json!({
+        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "mm_tokens_per_image": 256,
+        "text_config": {
+            "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024
+        },
+        "torch_dtype": "bfloat16", "vision_config": {"hidden_size": 1152, "model_type": "siglip_vision_model"}
+    }));
+    assert_eq!((config.layers, config.heads, config.kv_heads, config.head_dim), (34, 8, 4, 256));
+    assert_eq!((config.vocab, config.context, config.tied), (262_208, 131_072, true));
+    assert_eq!(config.rope, half(256, 1_000_000.0, RopeScaling::Linear { factor: 8.0 }));
+    assert_eq!(config.sliding_rope, Some(half(256, 10_000.0, RopeScaling::None)));
+    let sliding = |i: usize| LayerType { sliding: i % 6 != 5, rope: true };
+    assert_eq!(config.layer_types, (0..34).map(sliding).collect::<Vec<_>>());
+    assert_eq!((config.window, config.attention_scale), (Some(1024), 0.0625));
+    assert_eq!((config.activation, config.scales.embedding), (Activation::GeluTanh, 2560f32.sqrt()));
+    assert!(config.norms.plus_one && config.norms.after);
+}
+
+#[test]
+fn phi_4_mini_has_factors_for_each_frequency() {
+    let (short, long) = (vec![1.0; 48], vec![2.5; 48]);
+    let config = read(&json!({
+        "architectures": ["Phi3ForCausalLM"], "attention_bias": false, "hidden_act": "silu", "hidden_size": 3072,
+        "intermediate_size": 8192, "max_position_embeddings": 131072, "model_type": "phi3", "num_attention_heads": 24,
+        "num_hidden_layers": 32, "num_key_value_heads": 8, "original_max_position_embeddings": 4096,
+        "partial_rotary_factor": 0.75, "rms_norm_eps": 1e-05,
+        "rope_scaling": {"long_factor": long, "short_factor": short, "type": "longrope"}, "rope_theta": 10000.0,
+        "sliding_window": 262144, "tie_word_embeddings": true, "vocab_size": 200064
+    }));
+    assert_eq!((config.head_dim, config.rope.dim, config.tied), (128, 96, true));
+    // sqrt(1 + ln(32) / ln(4096))
+    assert_eq!(config.rope.attention_factor, 1.190_238_1);
+    let long = config.rope.long().unwrap();
+    assert_eq!((long.above, long.inv_freq[0], config.rope.inv_freq()[0]), (4096, 0.4, 1.0));
+}
+
+#[test]
+fn bitnet_is_ternary_exactly_when_the_file_says_so() {
+    let mut config = json!({
+        "architectures": ["BitNetForCausalLM"], "hidden_act": "relu2", "hidden_size": 2560, "intermediate_size": 6912,
+        "max_position_embeddings": 4096, "model_type": "bitnet", "num_attention_heads": 20, "num_hidden_layers": 30,
+        "num_key_value_heads": 5, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": true,
+        "vocab_size": 128256
+    });
+    assert_eq!((read(&config).ternary, read(&config).activation), (None, Activation::SquaredRelu));
+    for (class, mode, expected) in [
+        ("autobitlinear", "offline", Ternary::Packed { divides: false }),
+        ("autobitlinear", "online", Ternary::Online),
+        ("bitlinear", "offline", Ternary::Packed { divides: true }),
+    ] {
+        config["quantization_config"] =
+            json!({"quant_method": "bitnet", "linear_class": class, "quantization_mode": mode});
+        assert_eq!(read(&config).ternary, Some(expected), "{class} {mode}");
+    }
 }
 
 #[test]
@@ -136,18 +207,24 @@ fn the_embedding_can_be_tied_although_there_is_an_output_matrix() {
 
 #[test]
 fn what_the_decoder_lacks_is_refused_with_its_place() {
+    let names = |which: fn(&(&'static str, &'static str)) -> &'static str| {
+        ARCHITECTURES.iter().flat_map(|a| a.hf).map(which).collect::<Vec<_>>().join(", ")
+    };
+    let (types, classes) = (names(|names| names.0), names(|names| names.1));
     let cases = [
         (json!({}), "loaded"),
-        (json!({"model_type": "gpt2"}), "DIR: architecture gpt2 is not supported; supported are llama, qwen2, qwen3"),
+        (json!({"model_type": "gpt2"}), &format!("DIR: architecture gpt2 is not supported; supported are {types}")),
         (
             json!({"architectures": ["LlamaForSequenceClassification"]}),
-            "DIR: architecture LlamaForSequenceClassification is not supported; supported are LlamaForCausalLM, \
-             Qwen2ForCausalLM, Qwen3ForCausalLM",
+            &format!("DIR: architecture LlamaForSequenceClassification is not supported; supported are {classes}"),
         ),
-        (json!({"hidden_act": "gelu"}), "DIR/config.json: hidden_act is gelu; supported is silu"),
         (
-            json!({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}),
-            "DIR/config.json: rope_type is yarn; supported is default, linear or llama3",
+            json!({"hidden_act": "gelu"}),
+            "DIR/config.json: hidden_act is gelu; supported is silu, swish, gelu_pytorch_tanh, gelu_new, relu2",
+        ),
+        (
+            json!({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}),
+            "DIR/config.json: rope_type is dynamic; supported is default, linear, llama3, yarn or longrope",
         ),
         (
             json!({"rope_parameters": {"rope_type": "linear"}}),
@@ -171,8 +248,12 @@ fn what_the_decoder_lacks_is_refused_with_its_place() {
             "DIR/config.json: quantization_config is \"gptq\"; supported is weights that are not quantized, in F32, F16 \
              or BF16",
         ),
+        (
+            json!({"num_hidden_layers": 4000000000u32}),
+            "DIR/config.json: expected a layer count from 1 to 65536, found 4000000000",
+        ),
         (json!({"num_local_experts": 8}), "DIR/config.json: num_local_experts is 8; supported is 0"),
-        (json!({"num_hidden_layers": 0}), "DIR: expected a layer count from 1 to 2147483647, found 0"),
+        (json!({"num_hidden_layers": 0}), "DIR: expected a layer count from 1 to 65536, found 0"),
         (
             json!({"num_attention_heads": 0, "head_dim": null}),
             "DIR: expected a head count from 1 to 2147483647, found 0",

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use cpu::Run;
 use kernels::DType;
 use kernels::backend::KvType;
-use kernels::plan::{Bytes, DecoderPlan, Layer, Linear, Rope, RopeStyle, Weight};
+use kernels::plan::{
+    Activation, Attention, Bytes, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, LongRope, NormKind, Rope,
+    RopeStyle, Scales, Weight,
+};
 use kernels::simd::Tier;
 use model::sampler::uniform;
 
@@ -69,34 +72,40 @@ fn random_plan(dtype: DType, style: RopeStyle) -> DecoderPlan {
     let mut draws = Draws { seed: u64::from(dtype.ggml_id), next: 0 };
     let (heads, kv_heads, head_dim) = (4, 2, 64);
     let d = &mut draws;
-    let layer = |d: &mut Draws| Layer {
-        attn_norm: d.vector(HIDDEN, 0.5, 1.5),
-        q: d.linear(dtype, heads * head_dim, HIDDEN, true),
-        k: d.linear(dtype, kv_heads * head_dim, HIDDEN, true),
-        v: d.linear(dtype, kv_heads * head_dim, HIDDEN, true),
-        o: d.linear(dtype, HIDDEN, heads * head_dim, false),
-        q_norm: Some(d.vector(head_dim, 0.5, 1.5)),
-        k_norm: Some(d.vector(head_dim, 0.5, 1.5)),
-        ffn_norm: d.vector(HIDDEN, 0.5, 1.5),
-        gate: d.linear(dtype, INTERMEDIATE, HIDDEN, false),
-        up: d.linear(dtype, INTERMEDIATE, HIDDEN, false),
-        down: d.linear(dtype, HIDDEN, INTERMEDIATE, false),
+    let layer = |d: &mut Draws| {
+        let projections = [
+            d.linear(dtype, heads * head_dim, HIDDEN, true),
+            d.linear(dtype, kv_heads * head_dim, HIDDEN, true),
+            d.linear(dtype, kv_heads * head_dim, HIDDEN, true),
+            d.linear(dtype, HIDDEN, heads * head_dim, false),
+        ];
+        let attention = Attention {
+            q_norm: Some(HeadNorm::Each(d.vector(head_dim, 0.5, 1.5))),
+            k_norm: Some(HeadNorm::Each(d.vector(head_dim, 0.5, 1.5))),
+            ..Attention::plain(heads, kv_heads, head_dim, projections)
+        };
+        let matrices = [
+            d.linear(dtype, INTERMEDIATE, HIDDEN, false),
+            d.linear(dtype, INTERMEDIATE, HIDDEN, false),
+            d.linear(dtype, HIDDEN, INTERMEDIATE, false),
+        ];
+        let norms = [d.vector(HIDDEN, 0.5, 1.5), d.vector(HIDDEN, 0.5, 1.5)];
+        let [attn_norm, ffn_norm] = norms;
+        Layer::plain(attn_norm, attention, ffn_norm, FeedForward::plain(matrices))
     };
     DecoderPlan {
         hidden: HIDDEN,
-        intermediate: INTERMEDIATE,
-        heads,
-        kv_heads,
-        head_dim,
         vocab: VOCAB,
         context: 512,
+        norm: NormKind::Rms,
         norm_eps: 1e-5,
-        attention_scale: 1.0 / (head_dim as f32).sqrt(),
-        rope: Rope {
+        scales: Scales::default(),
+        ropes: vec![Rope {
             style,
             inv_freq: (0..head_dim / 2).map(|i| 10_000f32.powf(-(i as f32) / 32.0)).collect(),
             attention_factor: 1.0,
-        },
+            long: None,
+        }],
         embedding: d.weight(dtype, VOCAB, HIDDEN),
         layers: vec![layer(d), layer(d)],
         output_norm: d.vector(HIDDEN, 0.5, 1.5),
@@ -113,11 +122,11 @@ fn logits_are_the_same_bits_for_any_threads_chunks_and_tier() {
     for dtype in DType::all() {
         let plan = random_plan(dtype, RopeStyle::Half);
         let first = Run { tier: Tier::Scalar, threads: 1, kv: KvType::F16, chunk: POSITIONS };
-        let expected = first.logits(&plan, &tokens(POSITIONS));
+        let expected = first.logits(&plan, &tokens(POSITIONS), POSITIONS);
         for tier in Tier::all_available() {
             for (threads, chunk) in [(1, 1), (2, 7), (1, 64), (3, 64), (2, POSITIONS)] {
                 let run = Run { tier, threads, chunk, ..first };
-                let found = run.logits(&plan, &tokens(POSITIONS));
+                let found = run.logits(&plan, &tokens(POSITIONS), POSITIONS);
                 let same = found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
                 assert!(same && found.len() == expected.len(), "{dtype} {run:?}");
             }
@@ -132,12 +141,112 @@ fn logits_are_close_to_what_the_plan_means() {
     let tokens = tokens(20);
     for (dtype, style) in DType::all().zip([RopeStyle::Half, RopeStyle::Interleaved].into_iter().cycle()) {
         let plan = random_plan(dtype, style);
-        let expected = reference::logits(&plan, &tokens);
-        let found = Run::best(KvType::F32).logits(&plan, &tokens);
+        let expected = reference::logits(&plan, &tokens, tokens.len());
+        let found = Run::best(KvType::F32).logits(&plan, &tokens, tokens.len());
         let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
         let difference = squares(&mut expected.iter().zip(&found).map(|(a, b)| a - b));
         let error = (difference / squares(&mut expected.iter().copied())).sqrt();
         println!("{dtype} {style:?}: {error:.2e}");
         assert!(error < if dtype.is_float() { 1e-5 } else { 0.03 }, "{dtype} {style:?}: {error}");
+    }
+}
+
+fn same(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Every tiny checkpoint, and so every family: token by token as all at once, alone as beside others, on every tier.
+#[test]
+fn every_case_gives_the_same_bits() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints");
+    for folder in std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()) {
+        let tokens: Vec<u32> = serde_json::from_slice(&std::fs::read(folder.join("tokens.json")).unwrap()).unwrap();
+        let plan = model::build_plan(&formats::Checkpoint::open(&folder).unwrap()).unwrap();
+        for kv in [KvType::F16, KvType::Q8_0] {
+            let first = Run { tier: Tier::Scalar, threads: 1, kv, chunk: tokens.len() };
+            let expected = first.logits(&plan, &tokens, tokens.len());
+            for tier in Tier::all_available() {
+                for (threads, chunk) in [(1, 1), (2, 7), (3, 40), (2, tokens.len())] {
+                    let run = Run { tier, threads, chunk, ..first };
+                    let found = run.logits(&plan, &tokens, tokens.len());
+                    assert!(same(&found, &expected), "{} {run:?}", folder.display());
+                }
+            }
+            let run = Run { chunk: 5, ..Run::best(kv) };
+            let sequences = [&tokens[3..], &tokens[..], &tokens[..31]];
+            let found = run.side_by_side(&plan, &sequences, tokens.len());
+            assert!(same(&found[1], &expected), "{} beside others", folder.display());
+            assert!(same(&found[2], &expected[..31 * plan.vocab]), "{} cut short", folder.display());
+        }
+    }
+}
+
+/// All that a layer may have and a plain one has not, in sizes that leave remainders everywhere; the second layer has heads
+/// of another size and does not rotate.
+fn peculiar_plan(dtype: DType, norm: NormKind) -> DecoderPlan {
+    let mut plan = random_plan(dtype, RopeStyle::Half);
+    let mut draws = Draws { seed: 77, next: 0 };
+    let d = &mut draws;
+    plan.norm = norm;
+    plan.scales = Scales { embedding: 3.0, residual: 0.7, logits: 0.5, logit_softcap: Some(8.0) };
+    let long = LongRope { above: 200, inv_freq: vec![0.5, 0.2, 0.01], attention_factor: 1.2 };
+    let inv_freq = vec![1.0, 0.3, 0.05];
+    plan.ropes.push(Rope { style: RopeStyle::Half, inv_freq, attention_factor: 0.9, long: Some(long) });
+    let activations = [Activation::GeluTanh, Activation::SquaredRelu];
+    for (i, (layer, activation)) in plan.layers.iter_mut().zip(activations).enumerate() {
+        layer.attn_post_norm = Some(d.vector(HIDDEN, 0.5, 1.5));
+        layer.ffn_post_norm = Some(d.vector(HIDDEN, 0.5, 1.5));
+        layer.ffn.activation = activation;
+        layer.ffn.sub_norm = Some(d.vector(INTERMEDIATE, 0.5, 1.5));
+        let attention = &mut layer.attention;
+        (attention.softcap, attention.window) = (Some(5.0), Some(100));
+        attention.rope = (i == 0).then_some(1);
+        if i == 0 {
+            attention.sub_norm = Some(d.vector(256, 0.5, 1.5));
+            attention.q_norm = Some(HeadNorm::Whole(d.vector(256, 0.5, 1.5)));
+            attention.k_norm = Some(HeadNorm::Whole(d.vector(128, 0.5, 1.5)));
+        } else {
+            layer.attn_norm = None;
+            // Eight heads of 24, which fill no whole lanes, where the type's blocks divide their width.
+            let wide = if dtype.block <= 32 { dtype } else { DType::F32 };
+            let projections = [
+                d.linear(dtype, 192, HIDDEN, false),
+                d.linear(dtype, 48, HIDDEN, false),
+                d.linear(dtype, 48, HIDDEN, true),
+                d.linear(wide, HIDDEN, 192, false),
+            ];
+            let plain = Attention::plain(8, 2, 24, projections);
+            let sub_norm = Some(d.vector(192, 0.5, 1.5));
+            *attention = Attention { window: Some(300), rope: None, sub_norm, ..plain };
+        }
+    }
+    plan
+}
+
+#[test]
+fn a_peculiar_plan_gives_the_same_bits_and_means_what_it_says() {
+    let tokens = tokens(330);
+    for (dtype, norm) in [("F32", NormKind::Layer), ("BF16", NormKind::Rms), ("Q8_0", NormKind::Rms)] {
+        let plan = peculiar_plan(DType::from_name(dtype).unwrap(), norm);
+        for reserved in [330, 4096] {
+            let first = Run { chunk: tokens.len(), ..Run::best(KvType::F32) };
+            let expected = first.logits(&plan, &tokens, reserved);
+            for tier in Tier::all_available() {
+                for (threads, chunk) in [(2, 1), (3, 50)] {
+                    let run = Run { tier, threads, chunk, ..first };
+                    assert!(same(&run.logits(&plan, &tokens, reserved), &expected), "{dtype} {run:?}");
+                }
+            }
+            let meant = reference::logits(&plan, &tokens, reserved);
+            let worst = expected.iter().zip(&meant).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("{dtype} {reserved}: {worst:.2e}");
+            assert!(worst < if dtype == "Q8_0" { 0.3 } else { 1e-4 }, "{dtype} {reserved}: {worst}");
+        }
+        // A short sequence has other frequencies.
+        let short = Run::best(KvType::F32).logits(&plan, &tokens[..90], 90);
+        let meant = reference::logits(&plan, &tokens[..90], 90);
+        let long = Run::best(KvType::F32).logits(&plan, &tokens[..90], 330);
+        assert!(short.iter().zip(&meant).all(|(a, b)| (a - b).abs() < if dtype == "Q8_0" { 0.3 } else { 1e-4 }));
+        assert!(!same(&short, &long));
     }
 }

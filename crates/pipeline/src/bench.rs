@@ -189,7 +189,8 @@ fn prefill(program: &mut dyn Program, cache: &Cache, sequences: &[&[u32]], chunk
         for positions in chunks(0..tokens.len(), chunk) {
             let logits = if positions.end == tokens.len() { Logits::Last } else { Logits::None };
             let position = positions.start;
-            run(program, &[Span { tokens: &tokens[positions], position, pages: cache.pages(sequence), logits }])?;
+            let (reserved, pages) = (cache.positions, cache.pages(sequence));
+            run(program, &[Span { tokens: &tokens[positions], position, reserved, pages, logits }])?;
         }
     }
     Ok(())
@@ -202,6 +203,7 @@ fn generate(program: &mut dyn Program, cache: &Cache, sequences: &[&[u32]]) -> R
         let span = |sequence: usize| Span {
             tokens: &sequences[sequence][position..=position],
             position,
+            reserved: cache.positions,
             pages: cache.pages(sequence),
             logits: Logits::Last,
         };

@@ -8,6 +8,8 @@ use kernels::backend::{BackendError, Program};
 pub struct Cache {
     pages: Vec<u32>,
     per_sequence: usize,
+    /// Positions that each sequence may have.
+    pub positions: usize,
 }
 
 impl Cache {
@@ -19,7 +21,7 @@ impl Cache {
         let too_many = BackendError::Memory { what: "the KV cache", bytes: pages.saturating_mul(program.page_bytes()) };
         let Ok(ids) = u32::try_from(pages) else { return Err(too_many) };
         program.reserve(pages)?;
-        Ok(Self { pages: (0..ids).collect(), per_sequence })
+        Ok(Self { pages: (0..ids).collect(), per_sequence, positions })
     }
 
     pub fn pages(&self, sequence: usize) -> &[u32] {

@@ -104,8 +104,13 @@ pub fn evaluate(
             inputs[0] = bos;
         }
         let mut compute = |positions: std::ops::Range<usize>, logits: Logits| {
-            let span =
-                |cache| Span { tokens: &inputs[positions.clone()], position: positions.start, pages: cache, logits };
+            let span = |pages| Span {
+                tokens: &inputs[positions.clone()],
+                position: positions.start,
+                reserved: options.context,
+                pages,
+                logits,
+            };
             let own = run(program, &[span(cache.pages(0))])?.logits;
             let other = match (base.as_deref_mut(), &base_cache) {
                 (Some(base), Some(cache)) => Some(run(base, &[span(cache.pages(0))])?.logits),

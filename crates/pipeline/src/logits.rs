@@ -5,7 +5,8 @@ use kernels::backend::{BackendError, Logits, Program, Span, run};
 use crate::cache::{Cache, chunks};
 
 /// Computes `tokens` as one sequence in batches of `chunk` positions (at least 1), and gives each batch's logits
-/// `[positions, vocab]` to `sink` in order. The values do not depend on `chunk`.
+/// `[positions, vocab]` to `sink` in order. The values do not depend on `chunk`. At least `reserved` positions are reserved
+/// for the sequence, which some models choose their rotations by.
 ///
 /// # Errors
 /// The backend's, or the first of `sink`, which ends the work.
@@ -13,13 +14,15 @@ pub fn stream<E: From<BackendError>>(
     program: &mut dyn Program,
     tokens: &[u32],
     chunk: usize,
+    reserved: usize,
     mut sink: impl FnMut(&[f32]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let cache = Cache::new(program, 1, tokens.len())?;
+    let cache = Cache::new(program, 1, tokens.len().max(reserved))?;
     for positions in chunks(0..tokens.len(), chunk) {
         let span = Span {
             tokens: &tokens[positions.clone()],
             position: positions.start,
+            reserved: cache.positions,
             pages: cache.pages(0),
             logits: Logits::All,
         };
@@ -43,7 +46,7 @@ mod tests {
                 rows.extend_from_slice(part);
                 Ok::<_, BackendError>(())
             };
-            stream(&mut HashProgram::default(), &tokens, chunk, sink).unwrap();
+            stream(&mut HashProgram::default(), &tokens, chunk, 0, sink).unwrap();
             assert_eq!(rows, expected, "{chunk}");
         }
     }
@@ -52,7 +55,7 @@ mod tests {
     fn an_error_of_the_sink_ends_the_work() {
         let mut program = HashProgram::default();
         let full = |_: &[f32]| Err(BackendError::Plan("full".into()));
-        assert_eq!(stream(&mut program, &[1; 9], 4, full).unwrap_err().to_string(), "model: full");
+        assert_eq!(stream(&mut program, &[1; 9], 4, 0, full).unwrap_err().to_string(), "model: full");
         assert_eq!(program.computed, 4);
     }
 }

@@ -33,7 +33,7 @@ pub struct Args {
     /// Positions computed at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     chunk: u32,
-    /// Refuse more tokens than this; the model's context unless given
+    /// Refuse more tokens than this, and compute as in a context of that size; the model's context unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
 }
@@ -46,6 +46,8 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
         let problem = format!("there are {} tokens, the context holds {limit}", tokens.len());
         return Err(Hinted::new(problem, "give fewer tokens, or a larger --context").into());
     }
+    // What a context was asked for decides, as it does when a model is run.
+    let reserved = args.context.map_or(tokens.len(), |n| n as usize);
     let vocab = loaded.program.vocab();
     if let Some(position) = tokens.iter().position(|&token| token as usize >= vocab) {
         anyhow::bail!("token {} at position {position} is outside the vocabulary of {vocab}", tokens[position]);
@@ -63,7 +65,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
         bar.set(rows as u64, Some(tokens.len() as u64));
         Ok(file.write(logits)?)
     };
-    pipeline::logits::stream(&mut *loaded.program, &tokens, args.chunk as usize, sink)?;
+    pipeline::logits::stream(&mut *loaded.program, &tokens, args.chunk as usize, reserved, sink)?;
     drop(bar);
     file.finish()?;
     if context.ui.json {

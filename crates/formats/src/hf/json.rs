@@ -67,6 +67,18 @@ impl JsonFile {
         if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
     }
 
+    /// A part of the file at `path`, which is an object.
+    pub(crate) fn new(path: PathBuf, value: Value) -> Self {
+        Self { path, value }
+    }
+
+    /// Gives a key a value where it has none.
+    pub(crate) fn set_default(&mut self, key: &str, value: &Value) {
+        if self.find(key).is_none() {
+            self.value[key] = value.clone();
+        }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -29,6 +29,12 @@ pub struct RopeConfig {
     pub beta_fast: Option<f64>,
     /// `yarn`: rotations over the original context below which a pair is stretched in full.
     pub beta_slow: Option<f64>,
+    /// `yarn`: whether the bounds of the stretched pairs are whole numbers; they are unless the file says otherwise.
+    pub truncate: Option<bool>,
+    /// `longrope`: what each frequency is divided by in short sequences.
+    pub short_factor: Option<Vec<f32>>,
+    /// `longrope`: what each frequency is divided by in long sequences.
+    pub long_factor: Option<Vec<f32>>,
     /// The share of each head that rotates.
     pub partial_rotary_factor: Option<f64>,
 }
@@ -39,15 +45,45 @@ impl RopeConfig {
     /// # Errors
     /// A key has the wrong type, or there are separate parameters for each type of layer.
     pub fn from_json(config: &JsonFile) -> Result<Self, FormatError> {
-        let section = if config.find("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
-        if let Some(value) = config.find(section) {
-            let object = value.as_object();
-            let object = object.ok_or_else(|| config.wrong(section, format!("expected an object, found {value}")))?;
-            if let Some((layers, _)) = object.iter().find(|(_, value)| value.is_object()) {
-                let problem = format!("expected one set of parameters, found a set for layers of type {layers}");
-                return Err(config.wrong(section, problem));
-            }
+        let section = Self::section(config)?;
+        if let Some(layers) = Self::types_of_layers(config, section).next() {
+            let problem = format!("expected one set of parameters, found a set for layers of type {layers}");
+            return Err(config.wrong(section, problem));
         }
+        Self::from_section(config, section)
+    }
+
+    /// As [`Self::from_json`], of layers of type `layers` where each type has parameters of its own, and `None` where that
+    /// type has none.
+    ///
+    /// # Errors
+    /// A key has the wrong type.
+    pub fn of_layers(config: &JsonFile, layers: &str) -> Result<Option<Self>, FormatError> {
+        let section = Self::section(config)?;
+        if Self::types_of_layers(config, section).next().is_none() {
+            return Self::from_section(config, section).map(Some);
+        }
+        let own = format!("{section}.{layers}");
+        config.find(&own).map(|_| Self::from_section(config, &own)).transpose()
+    }
+
+    /// Which of the spellings the file has.
+    fn section(config: &JsonFile) -> Result<&'static str, FormatError> {
+        let section = if config.find("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+        match config.find(section) {
+            Some(value) if !value.is_object() => {
+                Err(config.wrong(section, format!("expected an object, found {value}")))
+            }
+            _ => Ok(section),
+        }
+    }
+
+    fn types_of_layers<'a>(config: &'a JsonFile, section: &str) -> impl Iterator<Item = &'a String> {
+        let object = config.find(section).and_then(|value| value.as_object());
+        object.into_iter().flatten().filter(|(_, value)| value.is_object()).map(|(layers, _)| layers)
+    }
+
+    fn from_section(config: &JsonFile, section: &str) -> Result<Self, FormatError> {
         let own = |key: &str| config.get::<f64>(&format!("{section}.{key}"));
         let own_or_global = |key: &str| Ok::<_, FormatError>(own(key)?.or(config.get(key)?));
 
@@ -70,6 +106,9 @@ impl RopeConfig {
             attention_factor: own("attention_factor")?,
             beta_fast: own("beta_fast")?,
             beta_slow: own("beta_slow")?,
+            truncate: config.get(&format!("{section}.truncate"))?,
+            short_factor: config.get(&format!("{section}.short_factor"))?,
+            long_factor: config.get(&format!("{section}.long_factor"))?,
             partial_rotary_factor: own_or_global("partial_rotary_factor")?,
         })
     }

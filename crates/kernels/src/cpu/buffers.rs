@@ -17,6 +17,12 @@ pub struct Buffers {
     pub gate_up_stride: usize,
     /// Values from one row of `attended`, all heads, each in whole lanes, to the next.
     pub heads: usize,
+    /// The most heads that share a KV head.
+    pub group: usize,
+    /// The most values of a head, in whole lanes.
+    pub head: usize,
+    /// Where each of the plan's ropes starts in a row of `angles`; behind the last, the row's width.
+    pub angle_starts: Vec<usize>,
     /// The residual stream.
     pub x: Buffer<f32>,
     /// What the last matmul adds to it.
@@ -27,7 +33,7 @@ pub struct Buffers {
     /// What attention makes of the queries.
     pub attended: Buffer<f32>,
     pub gate_up: Buffer<f32>,
-    /// Cosines and then sines of the rotated pairs.
+    /// Of each rope, cosines and then sines of the rotated pairs.
     pub angles: Buffer<f32>,
     /// A key and a value of one head.
     pub key_value: Buffer<f32>,
@@ -39,13 +45,18 @@ impl Buffers {
     /// # Errors
     /// Too little memory.
     pub fn new(model: &Model, rows: usize) -> Result<Self, BackendError> {
-        let dims = &model.dims;
         let widest = |f: &dyn Fn(&PackedLayer) -> usize| model.layers.iter().map(f).max().unwrap_or(0);
-        let hidden = spread(dims.hidden);
-        let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.qkv[i].padded_rows()));
-        let ffn = widest(&|l| l.gate_up[0].padded_rows());
-        let (heads, qkv, gate_up_stride) =
-            (spread(dims.heads * dims.padded_head()), spread(q + k + v), spread(2 * ffn));
+        let hidden = spread(model.hidden);
+        let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.attention.qkv[i].padded_rows()));
+        let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows());
+        let heads = spread(widest(&|l| l.attention.dims.heads * l.attention.dims.padded_head()));
+        let (qkv, gate_up_stride) = (spread(q + k + v), spread(2 * ffn));
+        let head = widest(&|l| l.attention.dims.padded_head());
+        let mut angle_starts = vec![0];
+        for rope in &model.ropes {
+            angle_starts.push(angle_starts[angle_starts.len() - 1] + 2 * rope.inv_freq.len());
+        }
+        let angles = angle_starts[model.ropes.len()];
         let zeroed = |width: usize| activations(rows * width);
         Ok(Self {
             hidden,
@@ -53,20 +64,24 @@ impl Buffers {
             ffn,
             gate_up_stride,
             heads,
+            group: widest(&|l| l.attention.dims.heads / l.attention.dims.kv_heads),
+            head,
+            angle_starts,
             x: zeroed(hidden)?,
             y: zeroed(hidden)?,
             input: zeroed(hidden.max(Self::widest_input(model)))?,
             qkv: zeroed(qkv)?,
             attended: zeroed(heads)?,
             gate_up: zeroed(gate_up_stride)?,
-            angles: zeroed(2 * model.rope.inv_freq.len())?,
-            key_value: zeroed(2 * dims.padded_head())?,
+            angles: zeroed(angles)?,
+            key_value: zeroed(2 * head)?,
         })
     }
 
     /// The most columns that a linear node takes, in whole lanes, but for the feed-forward layer's second.
     pub fn widest_input(model: &Model) -> usize {
-        let widest = model.layers.iter().map(|l| l.qkv[0].cols.max(l.o.cols)).max().unwrap_or(0);
+        let attention = model.layers.iter().map(|l| &l.attention);
+        let widest = attention.map(|a| a.qkv[0].cols.max(a.o.cols)).max().unwrap_or(0);
         widest.max(model.head.cols).next_multiple_of(LANES)
     }
 }

@@ -13,14 +13,15 @@ use std::sync::Mutex;
 use super::buffers::{Buffers, activations};
 use super::matmuls::{Input, Product, matmuls};
 use super::pages::Pages;
-use super::weights::{Dims, Model, PackedLinear};
+use super::weights::{Model, Norm, PackedLinear, Rounding};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
 use crate::ops::attention::{PagePtr, Scratch};
-use crate::ops::glu::SwiGlu;
-use crate::ops::norm::RmsNorm;
+use crate::ops::glu::Glu;
+use crate::ops::norm::{LayerNorm, NoNorm, RmsNorm, Scaled};
 use crate::ops::quantize::{GROUP, QuantizedRows};
 use crate::ops::rope;
+use crate::plan::NormKind;
 use crate::quant::panel::BLOCK;
 use crate::simd::{LANES, Tier};
 use crate::team::Team;
@@ -37,6 +38,8 @@ pub struct Row {
     pub span: usize,
     pub token: u32,
     pub position: usize,
+    /// Positions that its sequence may have.
+    pub reserved: usize,
     /// Whether its logits are wanted.
     pub logits: bool,
 }
@@ -66,7 +69,7 @@ impl Forward {
             let no_memory = BackendError::Memory { what: "activations", bytes: rows * cols };
             QuantizedRows::new(rows, cols).ok_or(no_memory)
         };
-        let ffn = model.layers.iter().map(|l| l.down.cols).max().unwrap_or(0);
+        let ffn = model.layers.iter().map(|l| l.ffn.down.cols).max().unwrap_or(0);
         Ok(Self {
             tier,
             buffers: Buffers::new(&model, rows)?,
@@ -79,8 +82,8 @@ impl Forward {
         })
     }
 
-    pub fn dims(&self) -> &Dims {
-        &self.model.dims
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// Runs `rows` through the decoder: stores their keys and values and writes the logits of those that want them,
@@ -127,91 +130,141 @@ impl Pass<'_> {
         matmuls(self.tier, self.model, self.team, &self.quantized[0], input, rows, products, None);
     }
 
-    /// Lays out quantized buffer `which` as the input of these nodes. Whether any of them takes int8.
-    fn lay_out(&mut self, which: usize, linears: &[PackedLinear]) -> bool {
+    /// Lays out quantized buffer `which` as the input of these nodes. How they want it rounded: ternary nodes stand among
+    /// their like.
+    fn lay_out(&mut self, which: usize, linears: &[PackedLinear]) -> Rounding {
         let taker = linears.iter().find(|l| l.takes_int8());
-        taker.inspect(|l| self.quantized[which].set_cols(l.cols)).is_some()
+        taker.inspect(|l| self.quantized[which].set_cols(l.cols)).map_or(Rounding::None, PackedLinear::rounding)
     }
 
     /// Token embeddings into the residual stream, and the rotation of each position.
     fn embed(&mut self) {
         let (model, b, rows) = (self.model, self.buffers, self.rows);
-        let pairs = model.rope.inv_freq.len();
+        let (width, scale) = (b.angle_starts[model.ropes.len()], model.scales.embedding);
         each_row(self.team, rows.len(), &|r| {
             // SAFETY: row r is written by this call alone.
-            let (x, angles) = unsafe {
-                (b.x.slice_mut(r * b.hidden, model.dims.hidden), b.angles.slice_mut(r * 2 * pairs, 2 * pairs))
-            };
+            let (x, mut angles) =
+                unsafe { (b.x.slice_mut(r * b.hidden, model.hidden), b.angles.slice_mut(r * width, width)) };
             (model.embedding.dtype.decode)(model.embedding.row(rows[r].token as usize), x);
-            let (cos, sin) = angles.split_at_mut(pairs);
-            rope::angles(&model.rope, rows[r].position, cos, sin);
+            if scale != 1.0 {
+                x.iter_mut().for_each(|x| *x *= scale);
+            }
+            for rope in &model.ropes {
+                let (cos, rest) = angles.split_at_mut(rope.inv_freq.len());
+                let (sin, rest) = rest.split_at_mut(rope.inv_freq.len());
+                rope::angles(rope, rows[r].position, rows[r].reserved, cos, sin);
+                angles = rest;
+            }
         });
     }
 
-    /// `x += y` if there is a y yet; `input = norm(x) * weight`, quantized too if `int8`. Row i of the input is row
+    /// `x += post(y) * residual scale` if there is a y yet; `input = norm(x)`, rounded too. Row i of the input is row
     /// `from(i)` of x.
     fn norm(
         &mut self,
         rows: usize,
-        add: bool,
-        weight: &Buffer<f32>,
-        int8: bool,
+        y: Added,
+        weight: &Norm,
+        rounding: Rounding,
         from: &(dyn Fn(usize) -> usize + Sync),
     ) {
         let (tier, model, b, quantized) = (self.tier, self.model, self.buffers, &self.quantized[0]);
-        let weight = weight.as_slice();
+        let cols = model.hidden.next_multiple_of(LANES);
+        let residual = model.scales.residual;
         let step = |r: usize| {
             let at = from(r) * b.hidden;
             let out = b.input.ptr().wrapping_add(r * b.hidden);
-            let norm = RmsNorm {
-                x: b.x.ptr().wrapping_add(at),
-                add: add.then(|| b.y.ptr().wrapping_add(at).cast_const()),
-                weight: weight.as_ptr(),
-                out,
-                cols: model.dims.hidden.next_multiple_of(LANES),
-                len: model.dims.hidden,
-                eps: model.norm_eps,
-            };
-            // SAFETY: the tier is available, and each row is touched by this call alone.
+            let (x, added) = (b.x.ptr().wrapping_add(at), b.y.ptr().wrapping_add(at));
+            // SAFETY: the tier is available, each row is touched by this call alone, and the weights are as wide.
             unsafe {
-                tier.run(norm);
-                if int8 {
-                    tier.run(quantized.quantize_row(r, out));
+                let add = match y {
+                    Added::Nothing => None,
+                    Added::Y(post) => {
+                        if let Some(post) = post {
+                            run_norm(tier, model, added, None, post, added, (cols, model.hidden));
+                        }
+                        if residual != 1.0 {
+                            tier.run(Scaled { x: added, factor: residual, cap: None, cols });
+                        }
+                        Some(added.cast_const())
+                    }
+                };
+                match weight {
+                    Some(weight) => run_norm(tier, model, x, add, weight, out, (cols, model.hidden)),
+                    None => tier.run(NoNorm { x, add, out, cols }),
                 }
+                round(tier, quantized, rounding, r, out);
             }
         };
         each_row(self.team, rows, &step);
     }
 
+    /// `x = norm(x)`, if there is one, for the first `len` values of each row at `x`, whose rows are `stride` apart; rounded
+    /// too, into quantized buffer `which`.
+    fn norm_in_place(&mut self, x: *mut f32, stride: usize, len: usize, norm: &Norm, which: usize, rounding: Rounding) {
+        let (tier, model, x, quantized) = (self.tier, self.model, PagePtr(x.cast()), &self.quantized[which]);
+        each_row(self.team, self.rows.len(), &|r| {
+            let x = { x }.0.cast::<f32>().wrapping_add(r * stride);
+            // SAFETY: the tier is available, and each row, which has whole lanes, is touched by this call alone.
+            unsafe {
+                if let Some(weight) = norm {
+                    run_norm(tier, model, x, None, weight, x, (len.next_multiple_of(LANES), len));
+                }
+                round(tier, quantized, rounding, r, x);
+            }
+        });
+    }
+
     /// `y = o(attention(norm(x)))`.
     fn attention(&mut self, layer: usize) {
-        let (b, dims, weights) = (self.buffers, &self.model.dims, &self.model.layers[layer]);
+        let (b, weights) = (self.buffers, &self.model.layers[layer]);
+        let attention = &weights.attention;
         let n = self.rows.len();
-        let int8 = self.lay_out(0, &weights.qkv);
-        self.norm(n, layer > 0, &weights.attn_norm, int8, &|r| r);
+        let rounding = self.lay_out(0, &attention.qkv);
+        self.norm(n, left_before(self.model, layer), &weights.attn_norm, rounding, &|r| r);
         let products = [0, 1, 2].map(|i| Product {
-            linear: &weights.qkv[i],
+            linear: &attention.qkv[i],
             out: b.qkv.ptr().wrapping_add(b.qkv_starts[i]),
             out_stride: b.qkv_starts[3],
         });
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
-        let int8 = self.lay_out(0, std::slice::from_ref(&weights.o));
-        self.attend(layer, int8);
-        let mut attended = Input { x: b.attended.ptr(), stride: b.heads };
-        if dims.head_dim != dims.padded_head() {
-            self.close_ranks(int8);
-            attended = Input { x: b.input.ptr(), stride: weights.o.cols };
+        for (norm, product) in attention.whole_norms.iter().zip(&products) {
+            if norm.is_some() {
+                let (rows, none) = (product.linear.rows, Rounding::None);
+                self.norm_in_place(product.out, product.out_stride, rows, norm, 0, none);
+            }
         }
-        self.matmuls(attended, n, &[Product { linear: &weights.o, out: b.y.ptr(), out_stride: b.hidden }]);
+        let rounding = self.lay_out(0, std::slice::from_ref(&attention.o));
+        // What takes the whole row comes after all heads.
+        let last = attention.sub_norm.is_none() && rounding != Rounding::Row;
+        let int8 = last && rounding == Rounding::Blocks;
+        self.attend(layer, int8);
+        let (mut x, mut stride) = (b.attended.ptr(), b.heads);
+        if attention.dims.head_dim != attention.dims.padded_head() {
+            // Rows of whole lanes, where a norm needs them.
+            (x, stride) =
+                (b.input.ptr(), if last { attention.o.cols } else { attention.o.cols.next_multiple_of(LANES) });
+            self.close_ranks(attention.dims, stride, int8);
+        }
+        if !last {
+            self.norm_in_place(x, stride, attention.o.cols, &attention.sub_norm, 0, rounding);
+        }
+        let product = [Product { linear: &attention.o, out: b.y.ptr(), out_stride: b.hidden }];
+        self.matmuls(Input { x, stride }, n, &product);
     }
 
-    /// `x += y; y = down(silu(gate(norm(x))) * up(norm(x)))`.
+    /// `x += y; y = down(act(gate(norm(x))) * up(norm(x)))`.
     fn feed_forward(&mut self, layer: usize) {
-        let (tier, b, weights) = (self.tier, self.buffers, &self.model.layers[layer]);
+        let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[layer]);
+        let weights = &layer.ffn;
         let n = self.rows.len();
-        let int8 = self.lay_out(0, &weights.gate_up);
-        self.norm(n, true, &weights.ffn_norm, int8, &|r| r);
-        let int8 = self.lay_out(1, std::slice::from_ref(&weights.down));
+        let rounding = self.lay_out(0, &weights.gate_up);
+        self.norm(n, Added::Y(layer.attn_post_norm.as_ref()), &layer.ffn_norm, rounding, &|r| r);
+        let rounding = self.lay_out(1, std::slice::from_ref(&weights.down));
+        // What takes the whole row comes after all panels.
+        let last = weights.sub_norm.is_none() && rounding != Rounding::Row;
+        let int8 = last && rounding == Rounding::Blocks;
+        let activation = weights.activation;
         let [input, hidden] = &*self.quantized;
         let products = [0, 1].map(|i| Product {
             linear: &weights.gate_up[i],
@@ -222,7 +275,7 @@ impl Pass<'_> {
         let finish = |panels: Range<usize>, rows: Range<usize>| {
             for r in rows {
                 let gate = b.gate_up.ptr().wrapping_add(r * b.gate_up_stride + panels.start * LANES);
-                let glu = SwiGlu { gate, up: gate.wrapping_add(b.ffn), out: gate, cols: panels.len() * LANES };
+                let glu = Glu { activation, gate, up: gate.wrapping_add(b.ffn), out: gate, cols: panels.len() * LANES };
                 // SAFETY: the tier is available; these panels of the row have been multiplied, and are this call's alone.
                 unsafe {
                     tier.run(glu);
@@ -235,6 +288,11 @@ impl Pass<'_> {
         };
         let normed = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
+        if !last {
+            let (x, cols) = (b.gate_up.ptr(), weights.down.cols);
+            self.norm_in_place(x, b.gate_up_stride, cols, &weights.sub_norm, 1, rounding);
+        }
+        let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
@@ -243,21 +301,86 @@ impl Pass<'_> {
     /// The logits of the rows that want them, through `scratch` if they do not fill whole lanes.
     fn head(&mut self, scratch: &Buffer<f32>, logits: &mut [f32]) {
         let (model, b) = (self.model, self.buffers);
-        let (vocab, width) = (model.dims.vocab, model.head.padded_rows());
+        let (tier, vocab, width) = (self.tier, model.vocab, model.head.padded_rows());
+        let (factor, cap) = (model.scales.logits, model.scales.logit_softcap);
         let wanted: Vec<usize> = (0..self.rows.len()).filter(|r| self.rows[*r].logits).collect();
         let outs = logits.chunks_mut(LOGITS_AT_ONCE * vocab.max(1));
         for (rows, out) in wanted.chunks(LOGITS_AT_ONCE).zip(outs) {
-            let int8 = self.lay_out(0, std::slice::from_ref(&model.head));
-            self.norm(rows.len(), !model.layers.is_empty(), &model.output_norm, int8, &|i| rows[i]);
+            let rounding = self.lay_out(0, std::slice::from_ref(&model.head));
+            self.norm(rows.len(), left_before(model, model.layers.len()), &model.output_norm, rounding, &|i| rows[i]);
             let to = if width == vocab { out.as_mut_ptr() } else { scratch.ptr() };
             let product = [Product { linear: &model.head, out: to, out_stride: width }];
-            self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, rows.len(), &product);
+            let input = Input { x: b.input.ptr(), stride: b.hidden };
+            if factor == 1.0 && cap.is_none() {
+                self.matmuls(input, rows.len(), &product);
+            } else {
+                let finish = |panels: Range<usize>, rows: Range<usize>| {
+                    for r in rows {
+                        let x = product[0].out.wrapping_add(r * width + panels.start * LANES);
+                        // SAFETY: the tier is available; these logits have been computed, and are this call's alone.
+                        unsafe { tier.run(Scaled { x, factor, cap, cols: panels.len() * LANES }) }
+                    }
+                };
+                let quantized = &self.quantized[0];
+                matmuls(tier, model, self.team, quantized, input, rows.len(), &product, Some(&finish));
+            }
             if width != vocab {
                 for (i, row) in out.chunks_exact_mut(vocab).enumerate() {
                     // SAFETY: the matmul is done.
                     row.copy_from_slice(unsafe { scratch.slice(i * width, vocab) });
                 }
             }
+        }
+    }
+}
+
+/// What is added to the residual stream before a norm.
+#[derive(Clone, Copy)]
+enum Added<'a> {
+    Nothing,
+    /// `y`, after its norm.
+    Y(Option<&'a Buffer<f32>>),
+}
+
+/// What the layers before layer `layer` leave to add.
+fn left_before(model: &Model, layer: usize) -> Added<'_> {
+    layer.checked_sub(1).map_or(Added::Nothing, |before| Added::Y(model.layers[before].ffn_post_norm.as_ref()))
+}
+
+/// Rounds row `r` at `x` for the nodes that take it.
+///
+/// # Safety
+/// The tier is available; x has the row's values, and nothing else touches the rounded row.
+unsafe fn round(tier: Tier, quantized: &QuantizedRows, rounding: Rounding, r: usize, x: *const f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rounding {
+            Rounding::None => {}
+            Rounding::Blocks => tier.run(quantized.quantize_row(r, x)),
+            Rounding::Row => tier.run(quantized.round_row(r, x)),
+        }
+    }
+}
+
+/// The model's norm of one row: `cols` values in whole lanes, of which `len` count.
+///
+/// # Safety
+/// As [`RmsNorm`], and the tier is available.
+unsafe fn run_norm(
+    tier: Tier,
+    model: &Model,
+    x: *mut f32,
+    add: Option<*const f32>,
+    weight: &Buffer<f32>,
+    out: *mut f32,
+    (cols, len): (usize, usize),
+) {
+    let norm = RmsNorm { x, add, weight: weight.as_slice().as_ptr(), out, cols, len, eps: model.norm_eps };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match model.norm {
+            NormKind::Rms => tier.run(norm),
+            NormKind::Layer => tier.run(LayerNorm(norm)),
         }
     }
 }

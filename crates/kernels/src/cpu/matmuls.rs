@@ -89,6 +89,9 @@ pub fn matmuls(
                     run(tier, m);
                 }
             }
+            if let Some(factor) = linear.ternary {
+                scale(factor, quantized, panels.clone(), rows.clone(), out, out_stride);
+            }
             if let Some(bias) = &linear.bias {
                 add_bias(bias, panels, rows, out, out_stride);
             }
@@ -135,6 +138,28 @@ fn items(products: &[Product], rows: usize, threads: usize) -> Vec<Item> {
         }
     }
     items
+}
+
+/// Multiplies integer sums in a part of the output by what their units stand for.
+///
+/// # Safety
+/// The part of the output is the caller's, and the rows have been rounded.
+unsafe fn scale(
+    factor: f32,
+    quantized: &QuantizedRows,
+    panels: Range<usize>,
+    rows: Range<usize>,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    // SAFETY: the output is as wide as the panels; the caller's promise.
+    unsafe {
+        for row in rows {
+            let unit = quantized.row_scale(row) * factor;
+            let out = out.add(row * out_stride + panels.start * LANES);
+            (0..panels.len() * LANES).for_each(|i| *out.add(i) *= unit);
+        }
+    }
 }
 
 /// Adds the bias to a part of the output.

@@ -1,6 +1,6 @@
 //! Pages of keys and values.
 
-use super::weights::Dims;
+use super::weights::HeadDims;
 use crate::backend::{BackendError, KvType};
 use crate::buffer::Buffer;
 use crate::ops::cache::HeadLayout;
@@ -8,18 +8,21 @@ use crate::ops::cache::HeadLayout;
 /// All pages of a program. A page holds the keys and values of [`PAGE`](crate::ops::cache::PAGE) positions, layer by layer, KV head by KV head.
 pub struct Pages {
     pub kv: KvType,
-    kv_heads: usize,
-    head_dim: usize,
+    /// Where the first KV head of each layer lies.
+    layers: Vec<HeadLayout>,
     page_bytes: usize,
     pages: Vec<Buffer<u8>>,
 }
 
 impl Pages {
-    pub fn new(dims: &Dims, layers: usize, kv: KvType) -> Self {
-        let mut pages =
-            Self { kv, kv_heads: dims.kv_heads, head_dim: dims.padded_head(), page_bytes: 0, pages: Vec::new() };
-        pages.page_bytes = layers * dims.kv_heads * 2 * pages.head(0, 0).part_bytes();
-        pages
+    pub fn new(dims: impl Iterator<Item = HeadDims>, kv: KvType) -> Self {
+        let mut page_bytes = 0;
+        let layout = |dims: HeadDims| {
+            let layout = HeadLayout { head_dim: dims.padded_head(), kv, offset: page_bytes };
+            page_bytes += dims.kv_heads * 2 * layout.part_bytes();
+            layout
+        };
+        Self { kv, layers: dims.map(layout).collect(), page_bytes, pages: Vec::new() }
     }
 
     pub fn page_bytes(&self) -> usize {
@@ -57,9 +60,8 @@ impl Pages {
 
     /// Where a layer's KV head lies in a page.
     pub fn head(&self, layer: usize, kv_head: usize) -> HeadLayout {
-        let mut layout = HeadLayout { head_dim: self.head_dim, kv: self.kv, offset: 0 };
-        layout.offset = (layer * self.kv_heads + kv_head) * 2 * layout.part_bytes();
-        layout
+        let first = self.layers[layer];
+        HeadLayout { offset: first.offset + kv_head * 2 * first.part_bytes(), ..first }
     }
 
     /// The start of page `page`.

@@ -23,7 +23,7 @@ pub struct CpuProgram {
 
 impl CpuProgram {
     pub fn new(tier: Tier, model: Model, team: Team, kv: KvType) -> Result<Self, BackendError> {
-        let pages = Pages::new(&model.dims, model.layers.len(), kv);
+        let pages = Pages::new(model.layers.iter().map(|l| l.attention.dims), kv);
         Ok(Self { forward: Forward::new(tier, model, team, CHUNK)?, pages, done: Vec::new(), submitted: 0 })
     }
 
@@ -37,6 +37,10 @@ impl CpuProgram {
             }
             if let Some(token) = span.tokens.iter().find(|t| **t as usize >= vocab) {
                 return wrong(format!("expected token ids below {vocab}, found {token}"));
+            }
+            if span.reserved < span.position + span.tokens.len() {
+                let end = span.position + span.tokens.len();
+                return wrong(format!("expected at least {end} reserved positions, found {}", span.reserved));
             }
             let needed = (span.position + span.tokens.len()).div_ceil(PAGE);
             if span.pages.len() < needed {
@@ -52,11 +56,16 @@ impl CpuProgram {
 
 impl Program for CpuProgram {
     fn vocab(&self) -> usize {
-        self.forward.dims().vocab
+        self.forward.model().vocab
     }
 
     fn page_positions(&self) -> usize {
         PAGE
+    }
+
+    fn variant(&self, reserved: usize) -> usize {
+        let long = self.forward.model().ropes.iter().filter_map(|rope| rope.long.as_ref());
+        long.filter(|long| reserved > long.above).count()
     }
 
     fn page_bytes(&self) -> usize {
@@ -88,6 +97,7 @@ impl Program for CpuProgram {
                     span: index,
                     token: *token,
                     position: span.position + i,
+                    reserved: span.reserved,
                     logits: match span.logits {
                         Logits::None => false,
                         Logits::Last => i == last,

@@ -7,7 +7,9 @@ use super::image::{self, ImageFile, Keeper, Panels};
 use crate::DType;
 use crate::backend::{BackendError, Observer};
 use crate::buffer::Buffer;
-use crate::plan::{DecoderPlan, Layer, Linear, Rope, Weight};
+use crate::plan::{
+    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, Scales, Weight,
+};
 use crate::quant::panel::{self, BLOCK, MatMulFn};
 use crate::simd::{LANES, Tier};
 use crate::team::Team;
@@ -28,6 +30,19 @@ pub struct PackedLinear {
     offset: usize,
     /// `[rows]`, rounded up to whole panels.
     pub bias: Option<Buffer<f32>>,
+    /// As [`Linear::ternary`].
+    pub ternary: Option<f32>,
+}
+
+/// How the input of a node is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Not at all: the weights are floats.
+    None,
+    /// To int8 with a scale for each 32 values.
+    Blocks,
+    /// To int8 with a scale for the whole row.
+    Row,
 }
 
 impl PackedLinear {
@@ -44,38 +59,72 @@ impl PackedLinear {
     pub fn takes_int8(&self) -> bool {
         matches!(self.matmul, MatMulFn::Int8(_))
     }
+
+    /// How the input is wanted.
+    pub fn rounding(&self) -> Rounding {
+        match self.ternary {
+            Some(_) => Rounding::Row,
+            None if self.takes_int8() => Rounding::Blocks,
+            None => Rounding::None,
+        }
+    }
 }
+
+/// Weights of a norm in whole lanes.
+pub type Norm = Option<Buffer<f32>>;
 
 /// A layer's nodes; what each does stands in [`Layer`].
 pub struct PackedLayer {
-    pub attn_norm: Buffer<f32>,
+    pub attn_norm: Norm,
+    pub attention: PackedAttention,
+    pub attn_post_norm: Norm,
+    pub ffn_norm: Norm,
+    pub ffn: PackedFeedForward,
+    pub ffn_post_norm: Norm,
+}
+
+/// As [`Attention`].
+pub struct PackedAttention {
+    pub dims: HeadDims,
+    pub scale: f32,
+    pub softcap: Option<f32>,
+    /// Positions that a query sees, its own included.
+    pub window: usize,
+    pub rope: Option<usize>,
     pub qkv: [PackedLinear; 3],
+    /// Norms of each head's queries and keys.
+    pub head_norms: [Norm; 2],
+    /// Norms of all heads' queries and keys together.
+    pub whole_norms: [Norm; 2],
+    pub sub_norm: Norm,
     pub o: PackedLinear,
-    pub q_norm: Option<Buffer<f32>>,
-    pub k_norm: Option<Buffer<f32>>,
-    pub ffn_norm: Buffer<f32>,
+}
+
+/// As [`FeedForward`].
+pub struct PackedFeedForward {
+    pub activation: Activation,
     pub gate_up: [PackedLinear; 2],
+    pub sub_norm: Norm,
     pub down: PackedLinear,
 }
 
 impl PackedLayer {
-    /// Its nodes in the order of [`DecoderPlan::linears`].
+    /// Its nodes in the order of [`Layer::linears`].
     fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
-        self.qkv.iter().chain([&self.o]).chain(&self.gate_up).chain([&self.down])
+        let (a, f) = (&self.attention, &self.ffn);
+        a.qkv.iter().chain([&a.o]).chain(&f.gate_up).chain([&f.down])
     }
 }
 
-/// The sizes of a decoder.
+/// The heads of an attention layer.
 #[derive(Clone, Copy, Debug)]
-pub struct Dims {
-    pub hidden: usize,
+pub struct HeadDims {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
-    pub vocab: usize,
 }
 
-impl Dims {
+impl HeadDims {
     /// Values of a head in the attention buffers: whole lanes.
     pub fn padded_head(&self) -> usize {
         self.head_dim.next_multiple_of(LANES)
@@ -87,13 +136,16 @@ pub struct Model {
     panels: Panels,
     /// Writes the panels to their image, and ends with the model.
     _keeper: Option<Keeper>,
-    pub dims: Dims,
+    pub hidden: usize,
+    pub vocab: usize,
+    pub norm: NormKind,
     pub norm_eps: f32,
-    pub attention_scale: f32,
-    pub rope: Rope,
+    pub scales: Scales,
+    pub ropes: Vec<Rope>,
     pub embedding: Weight,
     pub layers: Vec<PackedLayer>,
-    pub output_norm: Buffer<f32>,
+    /// There is one.
+    pub output_norm: Norm,
     pub head: PackedLinear,
 }
 
@@ -124,17 +176,13 @@ impl Model {
             }
         };
         Ok(Self {
-            dims: Dims {
-                hidden: plan.hidden,
-                heads: plan.heads,
-                kv_heads: plan.kv_heads,
-                head_dim: plan.head_dim,
-                vocab: plan.vocab,
-            },
+            hidden: plan.hidden,
+            vocab: plan.vocab,
+            norm: plan.norm,
             norm_eps: plan.norm_eps,
-            attention_scale: plan.attention_scale,
-            output_norm: padded(&plan.output_norm)?,
-            rope: plan.rope,
+            scales: plan.scales,
+            output_norm: Some(padded(&plan.output_norm)?),
+            ropes: plan.ropes,
             embedding: plan.embedding,
             layers,
             head,
@@ -151,44 +199,90 @@ impl Model {
 
 /// Checks what the kernels rely on.
 fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
-    let wrong = |what: String| Err(BackendError::Plan(what));
-    if plan.heads == 0 || plan.kv_heads == 0 || !plan.heads.is_multiple_of(plan.kv_heads) {
-        return wrong(format!("{} heads cannot share {} KV heads evenly", plan.heads, plan.kv_heads));
-    }
-    if plan.head_dim == 0 || plan.rope.inv_freq.len() * 2 > plan.head_dim {
-        let rotary = plan.rope.inv_freq.len() * 2;
-        return wrong(format!("{rotary} rotated values do not fit a head of {}", plan.head_dim));
-    }
-    let (h, f, e) = (plan.hidden, plan.intermediate, plan.head_dim);
-    let (q, kv) = (plan.heads * e, plan.kv_heads * e);
-    let vector = |name: &str, v: &[f32], len: usize| {
-        if v.len() == len { Ok(()) } else { wrong(format!("{name}: expected {len} values, found {}", v.len())) }
-    };
-    for layer in &plan.layers {
-        vector("attention norm", &layer.attn_norm, h)?;
-        vector("feed-forward norm", &layer.ffn_norm, h)?;
-        for norm in [&layer.q_norm, &layer.k_norm].into_iter().flatten() {
-            vector("head norm", norm, e)?;
+    let h = plan.hidden;
+    for rope in &plan.ropes {
+        let (pairs, long) = (rope.inv_freq.len(), rope.long.as_ref().map(|long| long.inv_freq.len()));
+        if long.is_some_and(|long| long != pairs) {
+            return wrong(format!("RoPE: expected {pairs} frequencies for long sequences too, found {long:?}"));
         }
-        let shapes = [
-            (&layer.q, q, h),
-            (&layer.k, kv, h),
-            (&layer.v, kv, h),
-            (&layer.o, h, q),
-            (&layer.gate, f, h),
-            (&layer.up, f, h),
-            (&layer.down, h, f),
-        ];
-        for (linear, rows, cols) in shapes {
+    }
+    for layer in &plan.layers {
+        for norm in [&layer.attn_norm, &layer.attn_post_norm, &layer.ffn_norm, &layer.ffn_post_norm] {
+            check_norm("norm", norm.as_deref(), h)?;
+        }
+        check_attention(plan, &layer.attention)?;
+        let ffn = &layer.ffn;
+        let f = ffn.gate.shard.len();
+        check_alike("gate and up", &[&ffn.gate, &ffn.up])?;
+        check_norm("feed-forward norm", ffn.sub_norm.as_deref(), f)?;
+        for (linear, rows, cols) in [(&ffn.gate, f, h), (&ffn.up, f, h), (&ffn.down, h, f)] {
             check_linear(linear, rows, cols)?;
         }
     }
-    vector("output norm", &plan.output_norm, h)?;
+    check_norm("output norm", Some(&plan.output_norm), h)?;
     check_linear(&plan.head, plan.vocab, h)?;
     check_weight(&plan.embedding, plan.vocab, h)
 }
 
+fn wrong(what: String) -> Result<(), BackendError> {
+    Err(BackendError::Plan(what))
+}
+
+fn check_norm(name: &str, weights: Option<&[f32]>, len: usize) -> Result<(), BackendError> {
+    match weights {
+        Some(v) if v.len() != len => wrong(format!("{name}: expected {len} values, found {}", v.len())),
+        _ => Ok(()),
+    }
+}
+
+fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), BackendError> {
+    let Attention { heads, kv_heads, head_dim, .. } = *attention;
+    if heads == 0 || kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+        return wrong(format!("{heads} heads cannot share {kv_heads} KV heads evenly"));
+    }
+    let rotary = match attention.rope {
+        None => 0,
+        Some(rope) if rope < plan.ropes.len() => 2 * plan.ropes[rope].inv_freq.len(),
+        Some(rope) => return wrong(format!("RoPE {rope} of {}", plan.ropes.len())),
+    };
+    if head_dim == 0 || rotary > head_dim {
+        return wrong(format!("{rotary} rotated values do not fit a head of {head_dim}"));
+    }
+    if attention.window == Some(0) {
+        return wrong("a window of no positions".to_owned());
+    }
+    check_alike("q, k and v", &[&attention.q, &attention.k, &attention.v])?;
+    let (h, q, kv) = (plan.hidden, heads * head_dim, kv_heads * head_dim);
+    for (norm, whole) in [(&attention.q_norm, q), (&attention.k_norm, kv)] {
+        match norm {
+            Some(HeadNorm::Each(weights)) => check_norm("head norm", Some(weights), head_dim)?,
+            Some(HeadNorm::Whole(weights)) => check_norm("norm of all heads", Some(weights), whole)?,
+            None => {}
+        }
+    }
+    check_norm("attention norm", attention.sub_norm.as_deref(), q)?;
+    for (linear, rows, cols) in
+        [(&attention.q, q, h), (&attention.k, kv, h), (&attention.v, kv, h), (&attention.o, h, q)]
+    {
+        check_linear(linear, rows, cols)?;
+    }
+    Ok(())
+}
+
+/// Nodes with the same input must want it alike where they are ternary.
+fn check_alike(name: &str, linears: &[&Linear]) -> Result<(), BackendError> {
+    let ternary = linears.iter().filter(|linear| linear.ternary.is_some()).count();
+    if ternary == 0 || ternary == linears.len() {
+        return Ok(());
+    }
+    wrong(format!("{name}: {ternary} of {} are ternary", linears.len()))
+}
+
 fn check_linear(linear: &Linear, rows: usize, cols: usize) -> Result<(), BackendError> {
+    if linear.ternary.is_some() && linear.weight.dtype.is_float() {
+        let problem = format!("ternary weights of type {}", linear.weight.dtype);
+        return Err(BackendError::Weight { tensor: linear.weight.name.clone(), problem });
+    }
     check_weight(&linear.weight, linear.weight.rows, cols)?;
     let found = linear.shard.len();
     let bias = linear.bias.as_ref().map_or(linear.weight.rows, Vec::len);
@@ -256,24 +350,63 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLi
         let offset = end;
         end += rows.div_ceil(LANES) * panel_bytes;
         let matmul = if bf16 && takes_bf16(&linear.weight) { panel::IN_BF16 } else { dtype.run.matmul };
-        Ok::<_, BackendError>(PackedLinear { dtype, matmul, rows, cols, panel_bytes, offset, bias })
+        let ternary = linear.ternary;
+        Ok::<_, BackendError>(PackedLinear { dtype, matmul, rows, cols, panel_bytes, offset, bias, ternary })
     };
-    let norm = |n: &Option<Vec<f32>>| n.as_deref().map(padded).transpose();
     let mut layer = |layer: &Layer| {
         Ok::<_, BackendError>(PackedLayer {
-            attn_norm: padded(&layer.attn_norm)?,
-            qkv: [linear(&layer.q)?, linear(&layer.k)?, linear(&layer.v)?],
-            o: linear(&layer.o)?,
-            q_norm: norm(&layer.q_norm)?,
-            k_norm: norm(&layer.k_norm)?,
-            ffn_norm: padded(&layer.ffn_norm)?,
-            gate_up: [linear(&layer.gate)?, linear(&layer.up)?],
-            down: linear(&layer.down)?,
+            attn_norm: norm(layer.attn_norm.as_deref())?,
+            attention: attention(&layer.attention, &mut linear)?,
+            attn_post_norm: norm(layer.attn_post_norm.as_deref())?,
+            ffn_norm: norm(layer.ffn_norm.as_deref())?,
+            ffn: feed_forward(&layer.ffn, &mut linear)?,
+            ffn_post_norm: norm(layer.ffn_post_norm.as_deref())?,
         })
     };
     let layers = plan.layers.iter().map(&mut layer).collect::<Result<_, _>>()?;
     let head = linear(&plan.head)?;
     Ok((layers, head, end))
+}
+
+fn norm(weights: Option<&[f32]>) -> Result<Norm, BackendError> {
+    weights.map(padded).transpose()
+}
+
+/// Lays out one node behind those before it.
+type LayOut<'a> = &'a mut dyn FnMut(&Linear) -> Result<PackedLinear, BackendError>;
+
+fn attention(attention: &Attention, linear: LayOut) -> Result<PackedAttention, BackendError> {
+    let Attention { heads, kv_heads, head_dim, scale, softcap, window, rope, .. } = *attention;
+    let norms = [&attention.q_norm, &attention.k_norm];
+    let each = |n: &Option<HeadNorm>| match n {
+        Some(HeadNorm::Each(weights)) => padded(weights).map(Some),
+        _ => Ok(None),
+    };
+    let whole = |n: &Option<HeadNorm>| match n {
+        Some(HeadNorm::Whole(weights)) => padded(weights).map(Some),
+        _ => Ok(None),
+    };
+    Ok(PackedAttention {
+        dims: HeadDims { heads, kv_heads, head_dim },
+        scale,
+        softcap,
+        window: window.unwrap_or(usize::MAX),
+        rope,
+        qkv: [linear(&attention.q)?, linear(&attention.k)?, linear(&attention.v)?],
+        head_norms: [each(norms[0])?, each(norms[1])?],
+        whole_norms: [whole(norms[0])?, whole(norms[1])?],
+        sub_norm: norm(attention.sub_norm.as_deref())?,
+        o: linear(&attention.o)?,
+    })
+}
+
+fn feed_forward(ffn: &FeedForward, linear: LayOut) -> Result<PackedFeedForward, BackendError> {
+    Ok(PackedFeedForward {
+        activation: ffn.activation,
+        gate_up: [linear(&ffn.gate)?, linear(&ffn.up)?],
+        sub_norm: norm(ffn.sub_norm.as_deref())?,
+        down: linear(&ffn.down)?,
+    })
 }
 
 struct Packer<'a, 'o> {

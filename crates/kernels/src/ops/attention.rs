@@ -84,6 +84,10 @@ pub struct Queries<'a> {
     pub q_norm: Option<*const f32>,
     /// Multiplies the queries.
     pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// A query sees as many keys, its own included.
+    pub window: usize,
     /// First head of the group in the first query's projection, and the values from one query to the next.
     pub q: *const f32,
     pub q_stride: usize,
@@ -135,6 +139,21 @@ impl<'a> Queries<'a> {
         self.position + self.queries
     }
 
+    /// The first position that a row sees.
+    #[inline(always)]
+    fn lowest(&self, row: usize) -> usize {
+        (self.position + row / self.group + 1).saturating_sub(self.window)
+    }
+
+    /// The rows that see keys of segment `number`: not those before it, nor those that it is too far behind.
+    #[inline(always)]
+    fn seeing_segment(&self, number: usize) -> Range<usize> {
+        let start = number * SEGMENT;
+        let end = (start + SEGMENT).min(self.end());
+        let last = end.saturating_add(self.window).saturating_sub(self.position + 1).saturating_mul(self.group);
+        self.seeing(start, 0..self.rows().min(last))
+    }
+
     /// Those of `rows` that see position `key`, or keys behind it.
     #[inline(always)]
     fn seeing(&self, key: usize, rows: Range<usize>) -> Range<usize> {
@@ -169,12 +188,13 @@ impl<K: Stored> Kernel for Attention<'_, K> {
         // SAFETY: rows, keys and pages are within what the struct promises; a segment's keys are stored up to the last query.
         unsafe {
             self.0.prepare::<S>();
-            for number in 0..segments(self.0.end()) {
+            for number in self.0.lowest(0) / SEGMENT..segments(self.0.end()) {
                 let rows = self.segment::<S>(number);
                 for row in rows {
                     let segment = self.0.scratch.segment.as_ptr().add(row * self.0.layout.head_dim);
                     let (max, sum) = self.0.scratch.latest[row];
-                    self.0.merge::<S>(row, number == 0, max, sum, segment);
+                    let first = number * SEGMENT <= self.0.lowest(row);
+                    self.0.merge::<S>(row, first, max, sum, segment);
                 }
             }
             self.0.finish::<S>();
@@ -224,10 +244,11 @@ impl Kernel for Merge<'_> {
         let (dim, rows) = (work.layout.head_dim, work.rows());
         // SAFETY: as in `SomeSegments`.
         unsafe {
-            for number in 0..segments(work.end()) {
-                for row in work.seeing(number * SEGMENT, 0..rows) {
+            for number in work.lowest(0) / SEGMENT..segments(work.end()) {
+                for row in work.seeing_segment(number) {
                     let from = self.partials.add((number * rows + row) * partial_len(dim));
-                    work.merge::<S>(row, number == 0, *from.add(dim), *from.add(dim + 1), from);
+                    let first = number * SEGMENT <= work.lowest(row);
+                    work.merge::<S>(row, first, *from.add(dim), *from.add(dim + 1), from);
                 }
             }
             work.finish::<S>();
@@ -309,7 +330,10 @@ impl<K: Stored> Attention<'_, K> {
     unsafe fn segment<S: Simd>(&mut self, number: usize) -> Range<usize> {
         let start = number * SEGMENT;
         let keys = (self.0.end() - start).min(SEGMENT);
-        let rows = self.0.seeing(start, 0..self.0.rows());
+        let rows = self.0.seeing_segment(number);
+        if rows.is_empty() {
+            return rows;
+        }
         let scratch = &mut *self.0.scratch;
         let (queries, scores) = (scratch.queries.as_ptr(), scratch.scores.as_mut_ptr());
         let (segment, room) = (scratch.segment.as_mut_ptr(), scratch.page.as_mut_ptr());
@@ -333,8 +357,12 @@ impl<K: Stored> Attention<'_, K> {
                 K::scores::<S>(product(slot));
             }
             for row in rows.clone() {
-                let valid = (self.0.position + row / self.0.group + 1 - start).min(keys);
-                *latest.add(row) = softmax::<S>(scores.add(row * SEGMENT), valid, keys);
+                let end = (self.0.position + row / self.0.group + 1 - start).min(keys);
+                let (valid, scores) = (self.0.lowest(row).saturating_sub(start)..end, scores.add(row * SEGMENT));
+                if let Some(cap) = self.0.softcap {
+                    softcap::<S>(scores, end.next_multiple_of(LANES), cap);
+                }
+                *latest.add(row) = softmax::<S>(scores, valid, keys);
             }
             for slot in (0..keys).step_by(PAGE) {
                 K::values::<S>(PageProduct {
@@ -351,14 +379,27 @@ impl<K: Stored> Attention<'_, K> {
     }
 }
 
-/// Turns the first `valid` of `keys` scores into exponentials relative to their maximum, the others into zero; gives the
+/// `cap * tanh(score / cap)` of `len` scores, a multiple of 16.
+#[inline(always)]
+unsafe fn softcap<S: Simd>(scores: *mut f32, len: usize, cap: f32) {
+    // SAFETY: the row has SEGMENT scores, and `len` is at most SEGMENT.
+    unsafe {
+        let cap = S::splat(cap);
+        for i in (0..len).step_by(LANES) {
+            let score = S::div(S::load(scores.add(i)), cap);
+            S::store(scores.add(i), S::mul(S::tanh(score), cap));
+        }
+    }
+}
+
+/// Turns the `valid` ones of `keys` scores into exponentials relative to their maximum, the others into zero; gives the
 /// maximum and the sum.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(scores: *mut f32, valid: usize, keys: usize) -> (f32, f32) {
-    // SAFETY: the row has SEGMENT scores, and 0 < valid <= keys <= SEGMENT.
+unsafe fn softmax<S: Simd>(scores: *mut f32, valid: Range<usize>, keys: usize) -> (f32, f32) {
+    // SAFETY: the row has SEGMENT scores; the valid ones are some of the first `keys <= SEGMENT`.
     unsafe {
-        let lanes = valid.next_multiple_of(LANES);
-        for i in valid..lanes {
+        let lanes = valid.end.next_multiple_of(LANES);
+        for i in (0..valid.start).chain(valid.end..lanes) {
             *scores.add(i) = f32::NEG_INFINITY;
         }
         for i in lanes..keys {

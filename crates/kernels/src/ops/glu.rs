@@ -1,31 +1,89 @@
-//! The gated linear unit with SiLU.
+//! The gated linear unit.
 
+use crate::plan::Activation;
 use crate::simd::{Kernel, LANES, Simd};
 
-/// `out = gate / (1 + e^-gate) * up`, over `cols` values, a multiple of 16.
+/// `out = act(gate) * up`, over `cols` values, a multiple of 16.
 ///
 /// Safety: all three have `cols` values; nothing else touches `out`, which may be one of the inputs.
-pub struct SwiGlu {
+pub struct Glu {
+    pub activation: Activation,
     pub gate: *const f32,
     pub up: *const f32,
     pub out: *mut f32,
     pub cols: usize,
 }
 
-impl Kernel for SwiGlu {
+impl Kernel for Glu {
     type Output = ();
 
     #[inline(always)]
     unsafe fn body<S: Simd>(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.activation {
+                Activation::Silu => self.with::<S, Silu>(),
+                Activation::GeluTanh => self.with::<S, GeluTanh>(),
+                Activation::SquaredRelu => self.with::<S, SquaredRelu>(),
+            }
+        }
+    }
+}
+
+impl Glu {
+    #[inline(always)]
+    unsafe fn with<S: Simd, A: Function>(&self) {
         // SAFETY: all offsets are below `cols`.
         unsafe {
-            let one = S::splat(1.0);
             for i in (0..self.cols).step_by(LANES) {
-                let gate = S::load(self.gate.add(i));
-                let denominator = S::add(one, S::exp(S::sub(S::splat(0.0), gate)));
-                let silu = S::div(gate, denominator);
-                S::store(self.out.add(i), S::mul(silu, S::load(self.up.add(i))));
+                let activated = A::of::<S>(S::load(self.gate.add(i)));
+                S::store(self.out.add(i), S::mul(activated, S::load(self.up.add(i))));
             }
+        }
+    }
+}
+
+/// An activation function.
+trait Function {
+    /// # Safety
+    /// As [`Simd`].
+    unsafe fn of<S: Simd>(x: S::F) -> S::F;
+}
+
+struct Silu;
+
+impl Function for Silu {
+    #[inline(always)]
+    unsafe fn of<S: Simd>(x: S::F) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { S::div(x, S::add(S::splat(1.0), S::exp(S::sub(S::splat(0.0), x)))) }
+    }
+}
+
+struct GeluTanh;
+
+impl Function for GeluTanh {
+    #[inline(always)]
+    unsafe fn of<S: Simd>(x: S::F) -> S::F {
+        let sqrt_2_over_pi = (2.0 / std::f64::consts::PI).sqrt() as f32;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let cube = S::mul(S::mul(x, x), x);
+            let inner = S::mul(S::splat(sqrt_2_over_pi), S::fma(S::splat(0.044_715), cube, x));
+            S::mul(S::mul(S::splat(0.5), x), S::add(S::splat(1.0), S::tanh(inner)))
+        }
+    }
+}
+
+struct SquaredRelu;
+
+impl Function for SquaredRelu {
+    #[inline(always)]
+    unsafe fn of<S: Simd>(x: S::F) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let positive = S::max(x, S::splat(0.0));
+            S::mul(positive, positive)
         }
     }
 }

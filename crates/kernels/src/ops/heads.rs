@@ -23,8 +23,8 @@ impl HeadShape {
     /// Norms (if there is a weight) and rotates the head at `from` into `to`.
     ///
     /// # Safety
-    /// As [`Simd`]; `from` has `head_dim` values, the weight and `to` have `padded`, those of `to` beyond `head_dim` zero;
-    /// `angles` has the position's cosines and then its sines; nothing else touches `to`.
+    /// As [`Simd`]; `from` has `head_dim` values, the weight and `to` have `padded`; `angles` has the position's cosines and
+    /// then its sines; nothing else touches `to`.
     #[inline(always)]
     pub unsafe fn prepare<S: Simd>(
         &self,
@@ -42,6 +42,9 @@ impl HeadShape {
             for i in whole..self.head_dim {
                 *to.add(i) = *from.add(i);
             }
+            for i in self.head_dim..self.padded {
+                *to.add(i) = 0.0;
+            }
             if let Some(weight) = weight {
                 let (cols, len, eps) = (self.padded, self.head_dim, self.norm_eps);
                 RmsNorm { x: to, add: None, weight, out: to, cols, len, eps }.body::<S>();
@@ -53,9 +56,8 @@ impl HeadShape {
 
 /// Stores the key and value of one head at one position.
 ///
-/// Safety: `k` and `v` have `head_dim` values; `angles` as in [`HeadShape::prepare`]; `scratch` has `[2, padded]` values,
-/// zero beyond `head_dim`; nothing else touches the scratch and the slot of the page, in which `layout` says where the
-/// head lies.
+/// Safety: `k` and `v` have `head_dim` values; `angles` as in [`HeadShape::prepare`]; `scratch` has `[2, padded]` values;
+/// nothing else touches the scratch and the slot of the page, in which `layout` says where the head lies.
 pub struct StoreKeyValue {
     pub shape: HeadShape,
     pub k: *const f32,
@@ -79,6 +81,9 @@ impl Kernel for StoreKeyValue {
             let (key, value) = (self.scratch, self.scratch.add(self.shape.padded));
             self.shape.prepare::<S>(self.k, self.k_norm, self.angles, key);
             std::ptr::copy_nonoverlapping(self.v, value, self.shape.head_dim);
+            for i in self.shape.head_dim..self.shape.padded {
+                *value.add(i) = 0.0;
+            }
             store::<S>(self.layout, self.page, self.slot, key, value);
         }
     }

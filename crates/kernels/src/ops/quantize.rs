@@ -21,6 +21,8 @@ pub struct QuantizedRows {
     q: Buffer<[i8; BLOCK]>,
     /// The largest magnitude / 127.
     scale: Buffer<f32>,
+    /// Of each row: what [`QuantizedRows::row_scale`] says.
+    row_scale: Buffer<f32>,
     /// scale * sum.
     scaled_sum: Buffer<f32>,
     /// Minus the sum of the values, of the first 16, and of the others; readable a vector beyond their end.
@@ -39,6 +41,18 @@ pub struct QuantizedRow {
 /// Block `block` of the row that stands `row` behind this one in its group. Safety: it exists.
 #[allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)]
 impl QuantizedRow {
+    /// Sets what is beside the values of a block: its scale, and minus the sums.
+    #[inline(always)]
+    unsafe fn set(&self, block: usize, scale: f32, negative_sums: [i32; 3]) {
+        unsafe {
+            *self.scale(block, 0) = scale;
+            *self.scaled_sum(block, 0) = -(negative_sums[0] as f32) * scale;
+            for (to, sum) in self.negative_sums.iter().zip(negative_sums) {
+                *to.add(block * GROUP) = sum;
+            }
+        }
+    }
+
     #[inline(always)]
     pub unsafe fn q(&self, block: usize, row: usize) -> *mut i8 {
         unsafe { self.q.add(block * GROUP + row).cast() }
@@ -71,6 +85,7 @@ impl QuantizedRows {
             cols: 0,
             q: Buffer::zeroed(blocks)?,
             scale: Buffer::zeroed(blocks)?,
+            row_scale: Buffer::zeroed(rows)?,
             scaled_sum: Buffer::zeroed(blocks)?,
             negative_sums: [
                 Buffer::zeroed(blocks + LANES)?,
@@ -117,6 +132,61 @@ impl QuantizedRows {
     }
 }
 
+impl QuantizedRows {
+    /// The kernel that rounds a whole row at `x` to int8 with one scale, as ternary nodes want it; its safety is that of
+    /// [`QuantizedRows::quantize`]. The blocks' scales are 1, the row's is [`QuantizedRows::row_scale`].
+    pub fn round_row(&self, row: usize, x: *const f32) -> impl Kernel<Output = ()> + use<'_> {
+        RoundRow { rows: self, row, x }
+    }
+
+    /// What one unit of a row rounded by [`QuantizedRows::round_row`] stands for.
+    ///
+    /// # Safety
+    /// The row has been rounded, and nothing writes it.
+    pub unsafe fn row_scale(&self, row: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *self.row_scale.ptr().add(row) }
+    }
+}
+
+/// The smallest magnitude that a row's scale is taken of.
+const LEAST: f32 = 1e-5;
+
+struct RoundRow<'a> {
+    rows: &'a QuantizedRows,
+    row: usize,
+    x: *const f32,
+}
+
+impl Kernel for RoundRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        // SAFETY: the row exists and is written by this call alone; x has as many values.
+        unsafe {
+            let (row, blocks) = (self.rows.row(self.row), self.rows.cols / BLOCK);
+            let mut largest = S::splat(LEAST);
+            for i in (0..blocks * BLOCK).step_by(LANES) {
+                largest = S::max(S::abs(S::load(self.x.add(i))), largest);
+            }
+            let scale = 127.0 / S::largest(largest);
+            *self.rows.row_scale.ptr().add(self.row) = 1.0 / scale;
+            for block in 0..blocks {
+                let mut negative_sums = [0; 3];
+                for half in 0..2 {
+                    let scaled = S::mul(S::load(self.x.add(block * BLOCK + half * LANES)), S::splat(scale));
+                    let q = S::round(S::min(S::max(scaled, S::splat(-127.0)), S::splat(127.0)));
+                    S::store_i8(row.q(block, 0).add(half * LANES), q);
+                    negative_sums[1 + half] = -S::sum_i(q);
+                }
+                negative_sums[0] = negative_sums[1] + negative_sums[2];
+                row.set(block, 1.0, negative_sums);
+            }
+        }
+    }
+}
+
 struct Quantize<'a> {
     rows: &'a QuantizedRows,
     row: usize,
@@ -157,11 +227,7 @@ impl Kernel for Quantize<'_> {
                         negative_sums[1 + half] = -S::sum_i(q);
                     }
                     negative_sums[0] = negative_sums[1] + negative_sums[2];
-                    *row.scale(block, 0) = scales[i];
-                    *row.scaled_sum(block, 0) = -(negative_sums[0] as f32) * scales[i];
-                    for (to, sum) in row.negative_sums.iter().zip(negative_sums) {
-                        *to.add(block * GROUP) = sum;
-                    }
+                    row.set(block, scales[i], negative_sums);
                 }
             }
         }

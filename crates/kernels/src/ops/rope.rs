@@ -5,12 +5,17 @@ use crate::simd::{LANES, Simd};
 
 /// Cosine and sine of every rotated pair at one position, both times the attention factor.
 ///
-/// The angle is the f32 product of position and inverse frequency, as transformers computes it.
-pub fn angles(rope: &Rope, position: usize, cos: &mut [f32], sin: &mut [f32]) {
-    for ((c, s), inv_freq) in cos.iter_mut().zip(sin).zip(&rope.inv_freq) {
+/// The angle is the f32 product of position and inverse frequency, as transformers computes it. `reserved` is how many
+/// positions the sequence may have.
+pub fn angles(rope: &Rope, position: usize, reserved: usize, cos: &mut [f32], sin: &mut [f32]) {
+    let (inv_freq, factor) = match &rope.long {
+        Some(long) if reserved > long.above => (&long.inv_freq, long.attention_factor),
+        _ => (&rope.inv_freq, rope.attention_factor),
+    };
+    for ((c, s), inv_freq) in cos.iter_mut().zip(sin).zip(inv_freq) {
         let angle = f64::from(position as f32 * inv_freq);
-        *c = libm::cos(angle) as f32 * rope.attention_factor;
-        *s = libm::sin(angle) as f32 * rope.attention_factor;
+        *c = libm::cos(angle) as f32 * factor;
+        *s = libm::sin(angle) as f32 * factor;
     }
 }
 

@@ -143,6 +143,16 @@ pub unsafe trait Simd: Copy + 'static {
         v[0]
     }
 
+    /// The hyperbolic tangent, within 2^-22.
+    #[inline(always)]
+    unsafe fn tanh(x: Self::F) -> Self::F {
+        // SAFETY: only this tier's operations, no pointers.
+        unsafe {
+            let (one, two) = (Self::splat(1.0), Self::splat(2.0));
+            Self::sub(one, Self::div(two, Self::add(one, Self::exp(Self::mul(two, x)))))
+        }
+    }
+
     /// `e^x`, within 2 units in the last place; 0 below -87.3, and at most `e^88`.
     ///
     /// Range reduction `x = n ln 2 + r` with ln 2 in two parts (Cody and Waite), then the Taylor polynomial of degree 7

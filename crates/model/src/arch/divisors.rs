@@ -46,8 +46,8 @@ pub(super) fn explain(rope: &RopeSettings, divisors: &[f32]) -> Option<RopeScali
         }
     }
     candidates.extend(CONTEXTS.map(|thousands| candidate(4.0, thousands * 1024)));
-    candidates.into_iter().find(|&scaling| {
-        let settings = RopeSettings { scaling, ..rope.clone() };
+    candidates.into_iter().find(|scaling| {
+        let settings = RopeSettings { scaling: scaling.clone(), ..rope.clone() };
         let same = |(a, b): (f32, &f32)| (a / b - 1.0).abs() <= TOLERANCE;
         settings.divisors().is_some_and(|own| own.len() == divisors.len() && own.into_iter().zip(divisors).all(same))
     })
@@ -71,7 +71,7 @@ mod tests {
             [(128, 500_000.0, 8.0, 8192), (64, 500_000.0, 32.0, 8192), (32, 10_000.0, 8.0, 64), (128, 1e6, 4.0, 4096)]
         {
             let scaling = RopeScaling::Llama3 { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context };
-            let settings = rope(dim, theta, scaling);
+            let settings = rope(dim, theta, scaling.clone());
             assert_eq!(explain(&settings, &settings.divisors().unwrap()), Some(scaling));
         }
     }

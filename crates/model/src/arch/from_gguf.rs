@@ -1,9 +1,9 @@
 //! What GGUF files name alike for every architecture: keys that begin with the architecture's name.
 
 use formats::gguf::{Array, FromValue, Metadata};
-use kernels::plan::RopeStyle;
+use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
 
-use super::config::{Biases, DecoderConfig, Presence};
+use super::config::{Biases, DecoderConfig, Norms, Presence, QkNorm};
 use super::rope::{RopeScaling, RopeSettings};
 use crate::ModelError;
 
@@ -25,8 +25,21 @@ const NEUTRAL_ONLY: [(&str, f64); 9] = [
 /// # Errors
 /// A key is missing or of the wrong type, or asks for what the decoder does not do.
 pub fn common(metadata: &Metadata, architecture: &str, style: RopeStyle) -> Result<DecoderConfig, ModelError> {
+    base(metadata, architecture, style, &[])
+}
+
+/// As [`common`], of a family that reads the keys in `reads` itself.
+///
+/// # Errors
+/// As [`common`].
+pub fn base(
+    metadata: &Metadata,
+    architecture: &str,
+    style: RopeStyle,
+    reads: &[&str],
+) -> Result<DecoderConfig, ModelError> {
     let keys = Keys { metadata, architecture };
-    keys.refuse_variants()?;
+    keys.refuse_variants(reads)?;
     let hidden: usize = keys.require("embedding_length")?;
     let heads: usize = keys.require("attention.head_count")?;
     let head_dim = match keys.get("attention.key_length")? {
@@ -35,41 +48,101 @@ pub fn common(metadata: &Metadata, architecture: &str, style: RopeStyle) -> Resu
     };
     let context: usize = keys.require("context_length")?;
     keys.require_only("attention.value_length", head_dim)?;
-    if let Some(window) = keys.get::<usize>("attention.sliding_window")?.filter(|w| (1..context).contains(w)) {
+    let window = keys.get::<usize>("attention.sliding_window");
+    if !reads.contains(&SLIDING_WINDOW)
+        && let Some(window) = window?.filter(|w| (1..context).contains(w))
+    {
         let supported = format!("attention to the whole context of {context}");
-        return Err(keys.unsupported("attention.sliding_window", window, supported));
+        return Err(keys.unsupported(SLIDING_WINDOW, window, supported));
     }
+    let layers: usize = keys.require("block_count")?;
+    let (scaling, attention_factor) = keys.rope_scaling(context)?;
     let plain_scale = DecoderConfig::plain_attention_scale(head_dim);
     Ok(DecoderConfig {
         hidden,
-        layers: keys.require("block_count")?,
+        layers,
         heads,
         kv_heads: keys.get("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
         intermediate: keys.require("feed_forward_length")?,
         vocab: keys.vocab()?,
         context,
-        norm_eps: keys.require("attention.layer_norm_rms_epsilon")?,
+        norm: NormKind::Rms,
+        norm_eps: match keys.get("attention.layer_norm_epsilon")? {
+            Some(eps) if reads.contains(&LAYER_NORM) => eps,
+            _ => keys.require("attention.layer_norm_rms_epsilon")?,
+        },
+        norms: Norms::PLAIN,
+        activation: Activation::Silu,
+        scales: Scales::default(),
+        attention_softcap: None,
+        window: None,
+        layer_types: DecoderConfig::plain_layers(layers, metadata.path())?,
         // Some files write 0 for "not set".
         attention_scale: keys.get("attention.scale")?.filter(|s| *s != 0.0).unwrap_or(plain_scale),
         rope: RopeSettings {
             style,
             dim: keys.get("rope.dimension_count")?.unwrap_or(head_dim),
             theta: keys.get("rope.freq_base")?.unwrap_or(10_000.0),
-            scaling: keys.rope_scaling()?,
+            scaling,
             divisors: Presence::Absent,
-            attention_factor: keys.get("rope.scaling.attn_factor")?.unwrap_or(1.0),
+            attention_factor,
         },
+        sliding_rope: None,
         tied: false,
         biases: Biases::NONE,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
+        ternary: None,
     })
 }
 
+/// Positions that a sliding layer sees.
+pub const SLIDING_WINDOW: &str = "attention.sliding_window";
+/// The epsilon of norms that subtract the mean.
+pub const LAYER_NORM: &str = "attention.layer_norm_epsilon";
+
+/// Which layers slide: a list with an entry for each, or a number of which every layer that is a multiple does not; `period`
+/// where the file does not tell.
+///
+/// # Errors
+/// A key of the wrong type, or a list that is too short.
+pub fn read_windows(
+    metadata: &Metadata,
+    architecture: &str,
+    decoder: &mut DecoderConfig,
+    period: usize,
+) -> Result<(), ModelError> {
+    let keys = Keys { metadata, architecture };
+    decoder.window = keys.get(SLIDING_WINDOW)?.filter(|window| *window > 0);
+    if decoder.window.is_none() {
+        return Ok(());
+    }
+    let pattern = keys.full("attention.sliding_window_pattern");
+    let (list, period) = match metadata.get::<Array>(&pattern) {
+        Ok(Some(list)) => {
+            let list: Vec<bool> = list.values().map(|value| bool::from_value(value).unwrap_or(false)).collect();
+            if list.len() < decoder.layers {
+                let expected = format!("{pattern} of {} layers", decoder.layers);
+                return Err(ModelError::config(metadata.path(), expected, list.len()));
+            }
+            (Some(list), period)
+        }
+        _ => (None, metadata.get(&pattern)?.unwrap_or(period)),
+    };
+    for (i, layer) in decoder.layer_types.iter_mut().enumerate() {
+        layer.sliding = match &list {
+            Some(list) => list[i],
+            // 1 means that no layer slides, 0 that all do.
+            None => period == 0 || !(i + 1).is_multiple_of(period),
+        };
+    }
+    Ok(())
+}
+
 /// The keys of one architecture.
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    architecture: &'a str,
+pub struct Keys<'a> {
+    pub metadata: &'a Metadata,
+    pub architecture: &'a str,
 }
 
 impl<'a> Keys<'a> {
@@ -77,7 +150,11 @@ impl<'a> Keys<'a> {
         format!("{}.{key}", self.architecture)
     }
 
-    fn get<T: FromValue<'a>>(&self, key: &str) -> Result<Option<T>, ModelError> {
+    /// The value of an optional key.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn get<T: FromValue<'a>>(&self, key: &str) -> Result<Option<T>, ModelError> {
         Ok(self.metadata.get(&self.full(key))?)
     }
 
@@ -97,8 +174,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn refuse_variants(&self) -> Result<(), ModelError> {
-        for (key, neutral) in NEUTRAL_ONLY {
+    fn refuse_variants(&self, reads: &[&str]) -> Result<(), ModelError> {
+        for (key, neutral) in NEUTRAL_ONLY.into_iter().filter(|(key, _)| !reads.contains(key)) {
             // 0 stands for "not set" in every one of them.
             if let Some(found) = self.get::<f64>(key)?.filter(|v| *v != neutral && *v != 0.0) {
                 return Err(self.unsupported(key, found, neutral));
@@ -120,7 +197,10 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn rope_scaling(&self) -> Result<RopeScaling, ModelError> {
+    /// The method, and what multiplies cosine and sine.
+    fn rope_scaling(&self, context: usize) -> Result<(RopeScaling, f32), ModelError> {
+        let given: f32 = self.get("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        let original: Option<usize> = self.get("rope.scaling.original_context_length")?;
         let factor: Option<f64> = match self.get("rope.scaling.factor")? {
             Some(factor) => Some(factor),
             None => self.get("rope.scale_linear")?, // The key's name before scaling had types.
@@ -128,9 +208,25 @@ impl<'a> Keys<'a> {
         // 0 stands for "not set", and a factor without a type is linear.
         let factor = factor.filter(|f| *f != 0.0 && *f != 1.0);
         match self.get::<&str>("rope.scaling.type")?.unwrap_or("linear") {
-            "none" => Ok(RopeScaling::None),
-            "linear" => Ok(factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor })),
-            other => Err(self.unsupported("rope.scaling.type", other, "none or linear")),
+            "none" => Ok((RopeScaling::None, given)),
+            "linear" => Ok((factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor }), given)),
+            "yarn" => {
+                let original_context = original.unwrap_or(context);
+                let factor = factor.unwrap_or(context as f64 / original_context.max(1) as f64);
+                let beta = |name: &str, usual: f64| {
+                    Ok::<_, ModelError>(self.get(&format!("rope.scaling.yarn_beta_{name}"))?.unwrap_or(usual))
+                };
+                let (beta_fast, beta_slow) = (beta("fast", 32.0)?, beta("slow", 1.0)?);
+                // Files leave out the factor that the method implies.
+                let attention_factor = (f64::from(given) * RopeSettings::yarn_factor(factor)) as f32;
+                let scaling = RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate: true };
+                Ok((scaling, attention_factor))
+            }
+            "longrope" => {
+                let original_context = original.unwrap_or(context);
+                Ok((RopeScaling::LongRope { original_context, short: Vec::new(), long: Vec::new() }, given))
+            }
+            other => Err(self.unsupported("rope.scaling.type", other, "none, linear, yarn or longrope")),
         }
     }
 }

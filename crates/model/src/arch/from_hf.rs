@@ -1,17 +1,52 @@
 //! What `config.json` names alike for every architecture.
 
-use formats::hf::HfConfig;
-use kernels::plan::RopeStyle;
+use formats::hf::{HfConfig, RopeConfig};
+use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
 
-use super::config::{Biases, DecoderConfig, Presence};
+use super::config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, Ternary};
 use super::rope::{RopeScaling, RopeSettings};
 use crate::ModelError;
 
-/// The plain decoder as `config` describes it: no biases, no norms of queries and keys.
+/// The names of layers in `layer_types`.
+pub const FULL: &str = "full_attention";
+pub const SLIDING: &str = "sliding_attention";
+
+/// The activations of `hidden_act`; the first name of each is written.
+pub const ACTIVATIONS: [(&str, Activation); 5] = [
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_new", Activation::GeluTanh),
+    ("relu2", Activation::SquaredRelu),
+];
+
+/// The plain decoder as `config` describes it: no biases, no norms of queries and keys, attention to the whole context.
 ///
 /// # Errors
 /// A key is missing or of the wrong type, or asks for what the decoder does not do.
 pub fn common(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+    refuse_windows(config)?;
+    let unsupported =
+        |key, found: String, supported| Err(ModelError::unsupported(config.path(), key, found, supported));
+    let decoder = base(config, config.rope()?)?;
+    if decoder.activation != Activation::Silu {
+        return unsupported("hidden_act", config.get("hidden_act")?.unwrap_or_default(), "silu");
+    }
+    if decoder.rope.dim != decoder.head_dim {
+        let share = config.rope()?.partial_rotary_factor.unwrap_or(1.0);
+        return unsupported("partial_rotary_factor", share.to_string(), "1");
+    }
+    if matches!(decoder.rope.scaling, RopeScaling::LongRope { .. }) {
+        return unsupported("rope_type", "longrope".to_owned(), "default, linear, llama3 or yarn");
+    }
+    Ok(decoder)
+}
+
+/// As [`common`], of a family that reads windows and the share of rotating values itself.
+///
+/// # Errors
+/// As [`common`].
+pub fn base(config: &HfConfig, rope_config: RopeConfig) -> Result<DecoderConfig, ModelError> {
     refuse_variants(config)?;
     let hidden: usize = config.require("hidden_size")?;
     let heads: usize = config.require("num_attention_heads")?;
@@ -20,37 +55,80 @@ pub fn common(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
         None => hidden.checked_div(heads).unwrap_or(0),
     };
     let context: usize = config.require("max_position_embeddings")?;
+    let layers: usize = config.require("num_hidden_layers")?;
     Ok(DecoderConfig {
         hidden,
-        layers: config.require("num_hidden_layers")?,
+        layers,
         heads,
         kv_heads: config.get("num_key_value_heads")?.unwrap_or(heads),
         head_dim,
         intermediate: config.require("intermediate_size")?,
         vocab: config.require("vocab_size")?,
         context,
+        norm: NormKind::Rms,
         norm_eps: config.get("rms_norm_eps")?.unwrap_or(1e-6),
+        norms: Norms::PLAIN,
+        activation: activation(config)?,
+        scales: Scales::default(),
         attention_scale: DecoderConfig::plain_attention_scale(head_dim),
-        rope: rope(config, head_dim, context)?,
+        attention_softcap: None,
+        window: None,
+        layer_types: DecoderConfig::plain_layers(layers, config.path())?,
+        rope: rope(config, &rope_config, head_dim, context)?,
+        sliding_rope: None,
         tied: config.get("tie_word_embeddings")?.unwrap_or(false),
         biases: Biases::NONE,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
+        ternary: ternary(config)?,
     })
 }
 
-/// All values of a head rotate, its halves together.
-fn rope(config: &HfConfig, head_dim: usize, context: usize) -> Result<RopeSettings, ModelError> {
-    let rope = config.rope()?;
-    let unsupported = |key, found: &dyn ToString, supported| {
-        Err(ModelError::unsupported(config.path(), key, found.to_string(), supported))
-    };
-    if let Some(share) = rope.partial_rotary_factor.filter(|share| *share != 1.0) {
-        return unsupported("partial_rotary_factor", &share, "1");
+/// `quant_method` of ternary weights.
+const BITNET: &str = "bitnet";
+
+/// Ternary weights, in whichever of the spellings.
+fn ternary(config: &HfConfig) -> Result<Option<Ternary>, ModelError> {
+    let key = |key: &str| format!("quantization_config.{key}");
+    if config.get::<String>(&key("quant_method"))?.is_none_or(|method| method != BITNET) {
+        return Ok(None);
     }
+    if config.get(&key("use_rms_norm"))?.unwrap_or(false) {
+        return Err(ModelError::unsupported(config.path(), &key("use_rms_norm"), true, false));
+    }
+    let class: String = config.get(&key("linear_class"))?.unwrap_or_else(|| "bitlinear".to_owned());
+    let mode: String = config.get(&key("quantization_mode"))?.unwrap_or_else(|| "offline".to_owned());
+    match (class.as_str(), mode.as_str()) {
+        ("autobitlinear", "online") => Ok(Some(Ternary::Online)),
+        ("autobitlinear", "offline") => Ok(Some(Ternary::Packed { divides: false })),
+        ("bitlinear", _) => Ok(Some(Ternary::Packed { divides: true })),
+        _ => {
+            let supported = "bitlinear or autobitlinear, online or offline";
+            Err(ModelError::unsupported(config.path(), &key("linear_class"), format!("{class}, {mode}"), supported))
+        }
+    }
+}
+
+fn activation(config: &HfConfig) -> Result<Activation, ModelError> {
+    let key = if config.find("hidden_activation").is_some() { "hidden_activation" } else { "hidden_act" };
+    let Some(name) = config.get::<String>(key)? else { return Ok(Activation::Silu) };
+    let known = ACTIVATIONS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, activation)| *activation).ok_or_else(|| {
+        let supported: Vec<_> = ACTIVATIONS.iter().map(|(known, _)| *known).collect();
+        ModelError::unsupported(config.path(), key, name, supported.join(", "))
+    })
+}
+
+/// Rotary embedding as one set of parameters describes it; a head's halves rotate together.
+///
+/// # Errors
+/// A parameter is missing, or the method is not known.
+pub fn rope(config: &HfConfig, rope: &RopeConfig, head_dim: usize, context: usize) -> Result<RopeSettings, ModelError> {
     let required = |key: &str, value: Option<f64>| {
         let expected = || format!("{key} for RoPE scaling of type {}", rope.kind);
         value.ok_or_else(|| ModelError::config(config.path(), expected(), "none"))
     };
+    let original_context = rope.original_context.unwrap_or(context);
+    let mut attention_factor = 1.0;
     let scaling = match rope.kind.as_str() {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: required("factor", rope.factor)? },
@@ -58,36 +136,111 @@ fn rope(config: &HfConfig, head_dim: usize, context: usize) -> Result<RopeSettin
             factor: required("factor", rope.factor)?,
             low_freq_factor: required("low_freq_factor", rope.low_freq_factor)?,
             high_freq_factor: required("high_freq_factor", rope.high_freq_factor)?,
-            original_context: rope.original_context.unwrap_or(context),
+            original_context,
         },
-        _ => return unsupported("rope_type", &rope.kind, "default, linear or llama3"),
+        "yarn" if rope.short_factor.is_none() => {
+            let factor = rope.factor.unwrap_or(context as f64 / original_context as f64);
+            attention_factor = rope.attention_factor.unwrap_or_else(|| RopeSettings::yarn_factor(factor));
+            let (beta_fast, beta_slow) = (rope.beta_fast.unwrap_or(32.0), rope.beta_slow.unwrap_or(1.0));
+            RopeScaling::Yarn {
+                factor,
+                original_context,
+                beta_fast,
+                beta_slow,
+                truncate: rope.truncate.unwrap_or(true),
+            }
+        }
+        // Its older names.
+        "longrope" | "su" | "yarn" => {
+            let factors = |key: &str, factors: &Option<Vec<f32>>| {
+                let expected = || format!("{key} for RoPE scaling of type {}", rope.kind);
+                factors.clone().ok_or_else(|| ModelError::config(config.path(), expected(), "none"))
+            };
+            let factor = rope.factor.unwrap_or(context as f64 / original_context as f64);
+            let proposed = || RopeSettings::longrope_factor(factor, original_context);
+            attention_factor = rope.attention_factor.unwrap_or_else(proposed);
+            RopeScaling::LongRope {
+                original_context,
+                short: factors("short_factor", &rope.short_factor)?,
+                long: factors("long_factor", &rope.long_factor)?,
+            }
+        }
+        other => {
+            let supported = "default, linear, llama3, yarn or longrope";
+            return Err(ModelError::unsupported(config.path(), "rope_type", other, supported));
+        }
     };
+    let share = rope.partial_rotary_factor.unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&share) {
+        return Err(ModelError::config(config.path(), "a partial_rotary_factor from 0 to 1", share));
+    }
     Ok(RopeSettings {
         style: RopeStyle::Half,
-        dim: head_dim,
+        dim: (head_dim as f64 * share) as usize,
         theta: rope.theta,
         scaling,
         divisors: Presence::Absent,
-        attention_factor: 1.0,
+        attention_factor: attention_factor as f32,
     })
+}
+
+/// Which layers slide: as `layer_types` says, else as `default` says of each layer's number.
+///
+/// # Errors
+/// A type that is neither of the two.
+pub fn read_layer_types(
+    config: &HfConfig,
+    decoder: &mut DecoderConfig,
+    default: impl Fn(usize) -> bool,
+) -> Result<(), ModelError> {
+    let types: Option<Vec<String>> = config.get("layer_types")?;
+    if let Some(types) = &types
+        && types.len() < decoder.layers
+    {
+        let expected = format!("layer_types of {} layers", decoder.layers);
+        return Err(ModelError::config(config.path(), expected, types.len()));
+    }
+    for (i, layer) in decoder.layer_types.iter_mut().enumerate() {
+        layer.sliding = match types.as_ref().and_then(|types| types.get(i)).map(String::as_str) {
+            None => default(i),
+            Some(FULL) => false,
+            Some(SLIDING) => true,
+            Some(other) => {
+                let supported = format!("{FULL} and {SLIDING}");
+                return Err(ModelError::unsupported(config.path(), "layer_types", other, supported));
+            }
+        };
+    }
+    decoder.window = config.get("sliding_window")?;
+    Ok(())
+}
+
+/// As `layer_types` of `config.json`.
+pub fn layer_types(layers: &[LayerType]) -> Vec<&'static str> {
+    layers.iter().map(|layer| if layer.sliding { SLIDING } else { FULL }).collect()
 }
 
 fn refuse_variants(config: &HfConfig) -> Result<(), ModelError> {
     let unsupported =
         |key, found: String, supported| Err(ModelError::unsupported(config.path(), key, found, supported));
-    if let Some(activation) = config.get::<String>("hidden_act")?.filter(|a| a != "silu" && a != "swish") {
-        return unsupported("hidden_act", activation, "silu");
-    }
-    if let Some(method) = config.find("quantization_config") {
+    if let Some(method) = config.find("quantization_config")
+        && method.get("quant_method").is_none_or(|method| method != BITNET)
+    {
         let method = method.get("quant_method").unwrap_or(method).to_string();
         return unsupported("quantization_config", method, "weights that are not quantized, in F32, F16 or BF16");
     }
     if let Some(experts) = config.get::<usize>("num_local_experts")?.filter(|n| *n > 0) {
         return unsupported("num_local_experts", experts.to_string(), "0");
     }
+    Ok(())
+}
+
+fn refuse_windows(config: &HfConfig) -> Result<(), ModelError> {
+    let unsupported =
+        |key, found: String, supported| Err(ModelError::unsupported(config.path(), key, found, supported));
     let layer_types: Vec<String> = config.get("layer_types")?.unwrap_or_default();
-    if let Some(other) = layer_types.into_iter().find(|t| t != "full_attention") {
-        return unsupported("layer_types", other, "full_attention");
+    if let Some(other) = layer_types.into_iter().find(|t| t != FULL) {
+        return unsupported("layer_types", other, FULL);
     }
     // A window counts unless its switch, which some families have, is off.
     let window_used = config.get("use_sliding_window")?.unwrap_or(true);

@@ -4,26 +4,35 @@
 //! the formats name alike for every architecture, `names` holds the tensors' names in both, and an architecture's file says
 //! what differs.
 
+mod bitnet;
 mod config;
 mod divisors;
 mod from_gguf;
 mod from_hf;
+mod gemma2;
+mod gemma3;
+mod granite;
 mod llama;
 mod names;
+mod olmo;
+mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod rope;
+mod smollm3;
 mod to_gguf;
 mod to_hf;
 
-use formats::gguf::Metadata;
+use formats::gguf::{Metadata, MetadataBuilder};
 use formats::hf::HfConfig;
-use formats::{Checkpoint, Config};
+use formats::{Checkpoint, Config, Format};
 use kernels::plan::RopeStyle;
+use serde_json::{Map, Value};
 
-pub use config::{Biases, DecoderConfig, Presence};
+pub use config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, Ternary};
 pub use rope::{RopeScaling, RopeSettings};
-pub use to_gguf::ROPE_FREQS;
+pub use to_gguf::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 
 use crate::ModelError;
 
@@ -32,26 +41,40 @@ use crate::ModelError;
 pub struct Architecture {
     /// `general.architecture` in GGUF files; also the prefix of their keys.
     pub name: &'static str,
-    /// `model_type` in `config.json`.
-    pub hf_model_type: &'static str,
-    /// `architectures` in `config.json`.
-    pub hf_class: &'static str,
+    /// `model_type` and `architectures` in `config.json`; the first are written.
+    pub hf: &'static [(&'static str, &'static str)],
     pub from_gguf: fn(&Metadata) -> Result<DecoderConfig, ModelError>,
     pub from_hf: fn(&HfConfig) -> Result<DecoderConfig, ModelError>,
-    /// Tensors beyond those of the plain decoder: the canonical name, which is GGUF's, and the name in Hugging Face files;
-    /// without `.weight`, and with `{}` for the layer.
+    /// Tensors beyond those of the plain decoder, or in their place: the canonical name, which is GGUF's, and the name in
+    /// Hugging Face files; without `.weight`, and with `{}` for the layer.
     pub extra_tensors: &'static [(&'static str, &'static str)],
     /// Which values of a head GGUF files rotate together; in Hugging Face files it is its halves.
     pub gguf_rope: RopeStyle,
     /// Keys of `config.json` that say which linear layers have biases.
     pub hf_biases: &'static [BiasKey],
+    /// Adds the keys of `config.json` that this family alone has.
+    pub write_hf: fn(&DecoderConfig, &mut Map<String, Value>),
+    /// Adds the keys of GGUF files that this family alone has.
+    pub write_gguf: fn(&DecoderConfig, &mut MetadataBuilder),
 }
 
 /// A key of `config.json`, and the biases that it speaks of.
 pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
-pub static ARCHITECTURES: [&Architecture; 3] = [&llama::ARCHITECTURE, &qwen2::ARCHITECTURE, &qwen3::ARCHITECTURE];
+pub static ARCHITECTURES: [&Architecture; 11] = [
+    &llama::ARCHITECTURE,
+    &qwen2::ARCHITECTURE,
+    &qwen3::ARCHITECTURE,
+    &gemma2::ARCHITECTURE,
+    &gemma3::ARCHITECTURE,
+    &phi3::ARCHITECTURE,
+    &smollm3::ARCHITECTURE,
+    &granite::ARCHITECTURE,
+    &olmo::ARCHITECTURE,
+    &olmo2::ARCHITECTURE,
+    &bitnet::ARCHITECTURE,
+];
 
 impl Architecture {
     /// The architecture that a checkpoint names.
@@ -59,22 +82,24 @@ impl Architecture {
     /// # Errors
     /// It names none, or one that is not supported.
     pub fn of(checkpoint: &Checkpoint) -> Result<&'static Self, ModelError> {
-        let unknown = |found: String, field: fn(&Self) -> &str| {
-            let supported: Vec<_> = ARCHITECTURES.iter().map(|a| field(a)).collect();
-            ModelError::Architecture { path: checkpoint.path().to_owned(), found, supported: supported.join(", ") }
+        let unknown = |found: String, supported: Vec<&str>| {
+            let supported = supported.join(", ");
+            ModelError::Architecture { path: checkpoint.path().to_owned(), found, supported }
         };
+        let hf = || ARCHITECTURES.iter().flat_map(|a| a.hf.iter().map(|names| (*a, *names)));
         let found = checkpoint.architecture()?;
         match checkpoint.config() {
             Config::Gguf(_) => {
                 let known = ARCHITECTURES.into_iter().find(|a| a.name == found);
-                known.ok_or_else(|| unknown(found.to_owned(), |a| a.name))
+                known.ok_or_else(|| unknown(found.to_owned(), ARCHITECTURES.iter().map(|a| a.name).collect()))
             }
             Config::HuggingFace(config) => {
-                let known = ARCHITECTURES.into_iter().find(|a| a.hf_model_type == found);
-                let known = known.ok_or_else(|| unknown(found.to_owned(), |a| a.hf_model_type))?;
+                let known = hf().find(|(_, (model_type, _))| *model_type == found);
+                let types = || hf().map(|(_, (model_type, _))| model_type).collect();
+                let (known, (_, class)) = known.ok_or_else(|| unknown(found.to_owned(), types()))?;
                 let classes: Vec<&str> = config.get("architectures")?.unwrap_or_default();
-                if !classes.is_empty() && !classes.contains(&known.hf_class) {
-                    return Err(unknown(classes.join(", "), |a| a.hf_class));
+                if !classes.is_empty() && !classes.contains(&class) {
+                    return Err(unknown(classes.join(", "), hf().map(|(_, (_, class))| class).collect()));
                 }
                 Ok(known)
             }
@@ -86,10 +111,16 @@ impl Architecture {
     /// # Errors
     /// A setting is missing, contradicts another, or asks for what the decoder does not do.
     pub fn config(&self, checkpoint: &Checkpoint) -> Result<DecoderConfig, ModelError> {
-        let config = match checkpoint.config() {
+        let mut config = match checkpoint.config() {
             Config::Gguf(metadata) => (self.from_gguf)(metadata),
             Config::HuggingFace(config) => (self.from_hf)(config),
         }?;
+        if checkpoint.format() == Format::Gguf
+            && let RopeScaling::LongRope { short, long, .. } = &mut config.rope.scaling
+        {
+            *short = checkpoint.tensor(ROPE_SHORT)?.to_f32();
+            *long = checkpoint.tensor(ROPE_LONG)?.to_f32();
+        }
         config.validate(checkpoint.path())?;
         Ok(config)
     }
@@ -105,8 +136,58 @@ impl Architecture {
         names::translate(hf, self.names(), |(canonical, hf)| (hf, canonical))
     }
 
+    /// The name in the checkpoint's files of the tensor with this canonical name; none where its format has no such tensor.
+    pub fn file_name(&self, checkpoint: &Checkpoint, canonical: &str) -> Option<String> {
+        match checkpoint.format() {
+            Format::Gguf => Some(canonical.to_owned()),
+            Format::HuggingFace => Some(HfNames::of(checkpoint).nested(&self.to_hf(canonical)?)),
+        }
+    }
+
     fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        names::COMMON.iter().chain(self.extra_tensors).copied()
+        let replaced = |a: &(&str, &str)| self.extra_tensors.iter().any(|b| a.0 == b.0 || a.1 == b.1);
+        names::COMMON.iter().filter(move |names| !replaced(names)).chain(self.extra_tensors).copied()
+    }
+}
+
+/// How a Hugging Face checkpoint names the language model's tensors: those of a model that does more, too, stand under a
+/// prefix, beside others that are no part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HfNames {
+    /// In place of `model.`.
+    model: &'static str,
+    /// Of the output matrix.
+    head: &'static str,
+}
+
+impl HfNames {
+    const ALL: [Self; 3] = [
+        Self { model: "model.", head: "lm_head." },
+        Self { model: "model.language_model.", head: "lm_head." },
+        Self { model: "language_model.model.", head: "language_model.lm_head." },
+    ];
+
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        let has = |names: &&Self| checkpoint.tensor_info(&names.nested("model.embed_tokens.weight")).is_some();
+        Self::ALL.iter().find(has).copied().unwrap_or(Self::ALL[0])
+    }
+
+    fn nested(self, name: &str) -> String {
+        match (name.strip_prefix("model."), name.strip_prefix("lm_head.")) {
+            (Some(rest), _) => format!("{}{rest}", self.model),
+            (_, Some(rest)) => format!("{}{rest}", self.head),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// The name that the tensor has in a checkpoint of the language model alone; `None` where it is no part of it.
+    pub fn plain(self, name: &str) -> Option<String> {
+        match (name.strip_prefix(self.model), name.strip_prefix(self.head)) {
+            (Some(rest), _) => Some(format!("model.{rest}")),
+            (_, Some(rest)) => Some(format!("lm_head.{rest}")),
+            _ if self == Self::ALL[0] => Some(name.to_owned()),
+            _ => None,
+        }
     }
 }
 
@@ -136,7 +217,9 @@ mod tests {
     #[test]
     fn rows_are_distinct() {
         for a in ARCHITECTURES {
-            let same = |b: &&&Architecture| b.name == a.name || b.hf_model_type == a.hf_model_type;
+            let types = |a: &Architecture| a.hf.iter().map(|names| names.0).collect::<Vec<_>>();
+            let shared = |b: &Architecture| types(a).iter().any(|name| types(b).contains(name));
+            let same = |b: &&&Architecture| b.name == a.name || shared(b);
             assert_eq!(ARCHITECTURES.iter().filter(same).count(), 1, "{}", a.name);
         }
     }

@@ -22,6 +22,13 @@ pub const QK_NORM: &[(&str, &str)] = &[
     ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"),
 ];
 
+/// RMS norms of what attention and the feed-forward layer add, beside those before them.
+pub const NORMS_AROUND: &[(&str, &str)] = &[
+    ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"),
+    ("blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm"),
+    ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
+];
+
 type Pair = (&'static str, &'static str);
 
 /// Rewrites `name` from one pattern of a pair to the other: `direction` orders a pair as (from, to).

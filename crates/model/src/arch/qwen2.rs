@@ -9,13 +9,14 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen2",
-    hf_model_type: "qwen2",
-    hf_class: "Qwen2ForCausalLM",
+    hf: &[("qwen2", "Qwen2ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
+    write_hf: |_, _| {},
+    write_gguf: |_, _| {},
 };
 
 const BIASES: Biases = Biases { qkv: Presence::Required, ..Biases::NONE };

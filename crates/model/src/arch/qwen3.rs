@@ -4,23 +4,24 @@ use formats::gguf::Metadata;
 use formats::hf::HfConfig;
 use kernels::plan::RopeStyle;
 
-use super::{Architecture, Biases, DecoderConfig, Presence, from_gguf, from_hf, names};
+use super::{Architecture, Biases, DecoderConfig, Presence, QkNorm, from_gguf, from_hf, names};
 use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen3",
-    hf_model_type: "qwen3",
-    hf_class: "Qwen3ForCausalLM",
+    hf: &[("qwen3", "Qwen3ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: names::QK_NORM,
     gguf_rope: RopeStyle::Half,
     hf_biases: &[("attention_bias", |b| b.qkv)],
+    write_hf: |_, _| {},
+    write_gguf: |_, _| {},
 };
 
 fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
     let config = from_gguf::common(metadata, ARCHITECTURE.name, ARCHITECTURE.gguf_rope)?;
-    Ok(DecoderConfig { qk_norm: true, ..config })
+    Ok(DecoderConfig { qk_norm: QkNorm::Heads, ..config })
 }
 
 fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
@@ -28,6 +29,6 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     let mut decoder = from_hf::common(config)?;
     let attention = Presence::when(config.get("attention_bias")?.unwrap_or(false));
     decoder.biases = Biases { qkv: attention, attention_output: attention, ..Biases::NONE };
-    decoder.qk_norm = true;
+    decoder.qk_norm = QkNorm::Heads;
     Ok(decoder)
 }

@@ -6,13 +6,13 @@
 use std::f32::consts::TAU;
 use std::path::Path;
 
-use kernels::plan::RopeStyle;
+use kernels::plan::{LongRope, RopeStyle};
 
 use super::Presence;
 use crate::ModelError;
 
 /// How a model reaches positions beyond those it was first trained on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
     None,
     /// Positions are divided by `factor`.
@@ -26,6 +26,24 @@ pub enum RopeScaling {
         low_freq_factor: f64,
         high_freq_factor: f64,
         original_context: usize,
+    },
+    /// YaRN (Peng et al., 2023): pairs that turn more than `beta_fast` times in the original context stay, those that turn
+    /// less than `beta_slow` times are stretched by `factor`, those between are stretched in part.
+    Yarn {
+        factor: f64,
+        original_context: usize,
+        beta_fast: f64,
+        beta_slow: f64,
+        /// Whether the bounds are whole numbers of pairs.
+        truncate: bool,
+    },
+    /// LongRoPE (Ding et al., 2024): each frequency is divided by a factor of its own, which is another one in sequences for
+    /// which more than the original context is reserved.
+    LongRope {
+        original_context: usize,
+        /// Empty until they are read, in files that have them as tensors.
+        short: Vec<f32>,
+        long: Vec<f32>,
     },
 }
 
@@ -44,6 +62,16 @@ pub struct RopeSettings {
 }
 
 impl RopeSettings {
+    /// What YaRN multiplies cosine and sine by, unless a file says otherwise.
+    pub fn yarn_factor(factor: f64) -> f64 {
+        if factor > 1.0 { 0.1 * libm::log(factor) + 1.0 } else { 1.0 }
+    }
+
+    /// What LongRoPE multiplies cosine and sine by, unless a file says otherwise.
+    pub fn longrope_factor(factor: f64, original_context: usize) -> f64 {
+        if factor > 1.0 { (1.0 + libm::log(factor) / libm::log(original_context as f64)).sqrt() } else { 1.0 }
+    }
+
     /// Angle per position of each of the `dim / 2` pairs.
     pub fn inv_freq(&self) -> Vec<f32> {
         let plain = (0..self.dim / 2).map(|pair| {
@@ -52,7 +80,30 @@ impl RopeSettings {
         });
         match self.scaling {
             RopeScaling::None => plain.collect(),
+            RopeScaling::LongRope { ref short, .. } => self.divided(short),
             RopeScaling::Linear { factor } => plain.map(|f| f / factor as f32).collect(),
+            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate } => {
+                let (dim, original) = (self.dim as f64, original_context as f64);
+                // The pair that turns so many times in the original context.
+                let pair = |turns: f64| {
+                    dim * libm::log(original / (turns * std::f64::consts::TAU)) / (2.0 * libm::log(self.theta))
+                };
+                let (mut low, mut high) = (pair(beta_fast), pair(beta_slow));
+                if truncate {
+                    (low, high) = (low.floor(), high.ceil());
+                }
+                (low, high) = (low.max(0.0), high.min(dim - 1.0));
+                // No division by zero.
+                high += if low == high { 0.001 } else { 0.0 };
+                let (low, width) = (low as f32, (high - low) as f32);
+                let stretched = |(pair, f): (usize, f32)| {
+                    let kept = 1.0 - ((pair as f32 - low) / width).clamp(0.0, 1.0);
+                    let exponent = (2 * pair) as f32 / self.dim as f32;
+                    let power = libm::pow(self.theta, f64::from(exponent)) as f32;
+                    1.0 / (factor as f32 * power) * (1.0 - kept) + f * kept
+                };
+                plain.enumerate().map(stretched).collect()
+            }
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
                 let original = original_context as f64;
                 let (low, high) = (low_freq_factor, high_freq_factor);
@@ -73,6 +124,22 @@ impl RopeSettings {
         }
     }
 
+    /// Frequencies divided by factors of their own.
+    fn divided(&self, factors: &[f32]) -> Vec<f32> {
+        let divided = |(pair, factor): (usize, &f32)| {
+            let exponent = (2 * pair) as f32 / self.dim as f32;
+            1.0 / (factor * libm::pow(self.theta, f64::from(exponent)) as f32)
+        };
+        factors.iter().enumerate().map(divided).collect()
+    }
+
+    /// What long sequences take instead of [`Self::inv_freq`].
+    pub fn long(&self) -> Option<LongRope> {
+        let RopeScaling::LongRope { original_context, long, .. } = &self.scaling else { return None };
+        let (above, attention_factor) = (*original_context, self.attention_factor);
+        Some(LongRope { above, inv_freq: self.divided(long), attention_factor })
+    }
+
     /// # Errors
     /// Settings that give no angles; `path` is for the message.
     pub fn validate(&self, head_dim: usize, path: &Path) -> Result<(), ModelError> {
@@ -83,6 +150,24 @@ impl RopeSettings {
         let mut positive = vec![("RoPE base", self.theta), ("RoPE attention factor", self.attention_factor.into())];
         match self.scaling {
             RopeScaling::None => {}
+            RopeScaling::LongRope { original_context, ref short, ref long } => {
+                positive.push(("original context", original_context as f64));
+                for (name, factors) in [("short", short), ("long", long)] {
+                    if factors.len() != self.dim / 2 {
+                        let expected = format!("{} {name} factors of RoPE scaling", self.dim / 2);
+                        return Err(ModelError::config(path, expected, factors.len()));
+                    }
+                }
+                let factors = short.iter().chain(long);
+                positive.extend(factors.map(|factor| ("factor of RoPE scaling of each frequency", f64::from(*factor))));
+            }
+            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => positive.extend([
+                ("RoPE scaling factor", factor),
+                ("original context", original_context as f64),
+                ("RoPE beta_slow", beta_slow),
+                ("RoPE beta_fast over beta_slow", beta_fast - beta_slow),
+                ("RoPE base above 1", self.theta - 1.0),
+            ]),
             RopeScaling::Linear { factor } => positive.push(("RoPE scaling factor", factor)),
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => positive.extend([
                 ("RoPE scaling factor", factor),

@@ -12,14 +12,16 @@ use crate::ModelError;
 
 /// The tensor that Llama 3's RoPE scaling is in GGUF files: what each frequency is divided by.
 pub const ROPE_FREQS: &str = "rope_freqs.weight";
+/// What LongRoPE divides each frequency by, in short sequences and in long ones.
+pub const ROPE_SHORT: &str = "rope_factors_short.weight";
+pub const ROPE_LONG: &str = "rope_factors_long.weight";
 
 impl Architecture {
-    /// Adds the keys that [`Architecture::from_gguf`] reads. Scaling of type `llama3` is not among them: it is the tensor
-    /// [`ROPE_FREQS`] with the values of [`RopeSettings::divisors`].
+    /// Adds the keys that [`Architecture::from_gguf`] reads. The numbers of [`RopeSettings::tensors`] are not among them.
     ///
     /// # Errors
     /// GGUF has no key for a setting; `path` is for the message.
-    pub fn write_gguf(&self, config: &DecoderConfig, out: &mut MetadataBuilder, path: &Path) -> Result<(), ModelError> {
+    pub fn gguf_keys(&self, config: &DecoderConfig, out: &mut MetadataBuilder, path: &Path) -> Result<(), ModelError> {
         let rope = &config.rope;
         let key = |name: &str| format!("{}.{name}", self.name);
         out.set(&key("block_count"), &(config.layers as u32));
@@ -39,6 +41,40 @@ impl Architecture {
                 let supported = format!("default or linear in GGUF files of {}", self.name);
                 return Err(ModelError::unsupported(path, "rope_type", "llama3", supported));
             }
+            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate: true } => {
+                out.set(&key("rope.scaling.type"), "yarn");
+                out.set(&key("rope.scaling.factor"), &(factor as f32));
+                out.set(&key("rope.scaling.original_context_length"), &(original_context as u32));
+                out.set(&key("rope.scaling.yarn_beta_fast"), &(beta_fast as f32));
+                out.set(&key("rope.scaling.yarn_beta_slow"), &(beta_slow as f32));
+                let implied = RopeSettings::yarn_factor(factor) as f32;
+                if rope.attention_factor != implied {
+                    out.set(&key("rope.scaling.attn_factor"), &(rope.attention_factor / implied));
+                }
+            }
+            RopeScaling::Yarn { .. } => {
+                return Err(ModelError::unsupported(path, "truncate", false, "true in GGUF files"));
+            }
+            RopeScaling::LongRope { original_context, .. } => {
+                out.set(&key("rope.scaling.type"), "longrope");
+                out.set(&key("rope.scaling.original_context_length"), &(original_context as u32));
+                out.set(&key("rope.scaling.attn_factor"), &rope.attention_factor);
+            }
+        }
+        let sliding: Vec<bool> = config.layer_types.iter().map(|layer| layer.sliding).collect();
+        if let Some(window) = config.window.filter(|_| sliding.contains(&true)) {
+            out.set(&key("attention.sliding_window"), &(window as u32));
+            if sliding.contains(&false) {
+                out.set(&key("attention.sliding_window_pattern"), &sliding);
+            }
+        }
+        if let Some(rope) = &config.sliding_rope {
+            out.set(&key("rope.freq_base_swa"), &(rope.theta as f32));
+        }
+        for (name, cap) in [("attn_logit", config.attention_softcap), ("final_logit", config.scales.logit_softcap)] {
+            if let Some(cap) = cap {
+                out.set(&key(&format!("{name}_softcapping")), &cap);
+            }
         }
         out.set(&key("rope.freq_base"), &(rope.theta as f32));
         out.set(&key("attention.layer_norm_rms_epsilon"), &config.norm_eps);
@@ -46,11 +82,23 @@ impl Architecture {
         out.set(&key("attention.value_length"), &(config.head_dim as u32));
         out.set(&key("vocab_size"), &(config.vocab as u32));
         out.set(&key("rope.dimension_count"), &(rope.dim as u32));
-        Ok(())
+        (self.write_gguf)(config, out);
+        if (self.from_gguf)(&out.read_back(path)?)?.attention_scale != config.attention_scale {
+            out.set(&key("attention.scale"), &config.attention_scale);
+        }
+        config.require_same(&(self.from_gguf)(&out.read_back(path)?)?, &format!("GGUF files of {}", self.name), path)
     }
 }
 
 impl RopeSettings {
+    /// The tensors by which GGUF files describe scaling that has a number for each frequency, `[dim / 2]`.
+    pub fn tensors(&self) -> Vec<(&'static str, Vec<f32>)> {
+        match &self.scaling {
+            RopeScaling::LongRope { short, long, .. } => vec![(ROPE_LONG, long.clone()), (ROPE_SHORT, short.clone())],
+            _ => self.divisors().map(|divisors| (ROPE_FREQS, divisors)).into_iter().collect(),
+        }
+    }
+
     /// What scaling of type `llama3` divides each frequency by, `[dim / 2]`; `None` for other scaling.
     ///
     /// In f32 step by step, as llama.cpp's converter computes them with PyTorch, where a number divided by a tensor is the

@@ -2,17 +2,20 @@
 
 use std::path::Path;
 
+use formats::hf::HfConfig;
 use kernels::plan::RopeStyle;
 use serde_json::{Map, Value, json};
 
 use super::config::{DecoderConfig, Presence};
-use super::rope::RopeScaling;
+use super::from_hf::{ACTIVATIONS, FULL, SLIDING};
+use super::rope::{RopeScaling, RopeSettings};
 use super::{Architecture, divisors};
 use crate::ModelError;
 
 impl Architecture {
     /// The keys of `config.json` that describe the decoder, in both spellings of RoPE. Its biases are `Required` or
-    /// `Absent`, `tied` says what the weights are, and `divisors` is the tensor of RoPE divisors, if the file has one.
+    /// `Absent`, `tied` says what the weights are, and `divisors` is the tensor of RoPE divisors, if the file has one. Beside
+    /// them, the decoder as they describe it.
     ///
     /// # Errors
     /// There is no such setting in `config.json`; `path` is for the message.
@@ -21,37 +24,34 @@ impl Architecture {
         config: &DecoderConfig,
         divisors: Option<&[f32]>,
         path: &Path,
-    ) -> Result<Map<String, Value>, ModelError> {
-        let unsupported = |key: &str, found: &dyn ToString, supported: &dyn ToString| {
-            Err(ModelError::unsupported(path, key, found.to_string(), supported.to_string()))
-        };
-        let plain_scale = DecoderConfig::plain_attention_scale(config.head_dim);
-        if config.attention_scale != plain_scale {
-            return unsupported("attention.scale", &config.attention_scale, &plain_scale);
-        }
-        if config.rope.dim != config.head_dim {
-            return unsupported("rope.dimension_count", &config.rope.dim, &config.head_dim);
-        }
-        if config.rope.attention_factor != 1.0 {
-            return unsupported("rope.scaling.attn_factor", &config.rope.attention_factor, &1);
-        }
+    ) -> Result<(Map<String, Value>, DecoderConfig), ModelError> {
         let scaling = match divisors {
             Some(divisors) => divisors::explain(&config.rope, divisors).ok_or_else(|| {
                 let expected = "the divisors of RoPE scaling of type llama3";
                 ModelError::tensor(path, super::ROPE_FREQS, expected, format!("{divisors:?}"))
             })?,
-            None => config.rope.scaling,
+            None => config.rope.scaling.clone(),
         };
-        let theta = shortest(config.rope.theta as f32);
-        let rope = rope_parameters(scaling);
-        let mut parameters = rope.clone();
-        parameters.insert("rope_theta".to_owned(), theta.clone());
+        let full = RopeSettings { scaling, ..config.rope.clone() };
+        let theta = shortest(full.theta as f32);
+        let rope = rope_parameters(&full, config);
+        let with_theta = |settings: &RopeSettings| {
+            let mut parameters = rope_parameters(settings, config);
+            parameters.insert("rope_theta".to_owned(), shortest(settings.theta as f32));
+            Value::Object(parameters)
+        };
+        let parameters = match &config.sliding_rope {
+            None => with_theta(&full),
+            Some(sliding) => json!({ FULL: with_theta(&full), SLIDING: with_theta(sliding) }),
+        };
 
         let mut out = Map::new();
         let mut set = |key: &str, value: Value| out.insert(key.to_owned(), value);
-        set("architectures", json!([self.hf_class]));
-        set("model_type", json!(self.hf_model_type));
-        set("hidden_act", json!("silu"));
+        let (model_type, class) = self.hf[0];
+        set("architectures", json!([class]));
+        set("model_type", json!(model_type));
+        let activation = ACTIVATIONS.iter().find(|(_, activation)| *activation == config.activation);
+        set("hidden_act", json!(activation.map(|(name, _)| name)));
         set("hidden_size", json!(config.hidden));
         set("intermediate_size", json!(config.intermediate));
         set("num_hidden_layers", json!(config.layers));
@@ -62,9 +62,9 @@ impl Architecture {
         set("rms_norm_eps", shortest(config.norm_eps));
         set("vocab_size", json!(config.vocab));
         set("tie_word_embeddings", json!(config.tied));
-        set("rope_parameters", Value::Object(parameters));
+        set("rope_parameters", parameters);
         set("rope_theta", theta);
-        if scaling != RopeScaling::None {
+        if full.scaling != RopeScaling::None {
             set("rope_scaling", Value::Object(rope));
         }
         let has = |presence: Presence| json!(presence == Presence::Required);
@@ -72,7 +72,13 @@ impl Architecture {
             set(key, has(part(&config.biases)));
         }
         set("use_cache", json!(true));
-        Ok(out)
+        if full.dim != config.head_dim {
+            set("partial_rotary_factor", json!(full.dim as f64 / config.head_dim as f64));
+        }
+        (self.write_hf)(config, &mut out);
+        let read = (self.from_hf)(&HfConfig::new(path, Value::Object(out.clone())))?;
+        config.require_same(&read, "config.json", path)?;
+        Ok((out, read))
     }
 
     /// The order in which the rows of a head of Q and K stand in GGUF files, if it is not that of Hugging Face files.
@@ -81,8 +87,10 @@ impl Architecture {
     }
 }
 
-fn rope_parameters(scaling: RopeScaling) -> Map<String, Value> {
-    let value = match scaling {
+fn rope_parameters(rope: &RopeSettings, config: &DecoderConfig) -> Map<String, Value> {
+    let shortest_of = |factors: &[f32]| factors.iter().copied().map(shortest).collect::<Vec<_>>();
+    let mut proposed = 1.0;
+    let value = match &rope.scaling {
         RopeScaling::None => json!({ "rope_type": "default" }),
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
@@ -92,15 +100,41 @@ fn rope_parameters(scaling: RopeScaling) -> Map<String, Value> {
             "high_freq_factor": high_freq_factor,
             "original_max_position_embeddings": original_context,
         }),
+        RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate } => {
+            proposed = RopeSettings::yarn_factor(*factor);
+            json!({
+                "rope_type": "yarn",
+                "factor": factor,
+                "original_max_position_embeddings": original_context,
+                "beta_fast": beta_fast,
+                "beta_slow": beta_slow,
+                "truncate": truncate,
+            })
+        }
+        RopeScaling::LongRope { original_context, short, long } => {
+            proposed =
+                RopeSettings::longrope_factor(config.context as f64 / *original_context as f64, *original_context);
+            json!({
+                "rope_type": "longrope",
+                "original_max_position_embeddings": original_context,
+                "short_factor": shortest_of(short),
+                "long_factor": shortest_of(long),
+            })
+        }
     };
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
+    let Value::Object(mut parameters) = value else { return Map::new() };
+    if rope.attention_factor != proposed as f32 {
+        parameters.insert("attention_factor".to_owned(), shortest(rope.attention_factor));
     }
+    if rope.dim != config.head_dim {
+        let share = rope.dim as f64 / config.head_dim as f64;
+        parameters.insert("partial_rotary_factor".to_owned(), json!(share));
+    }
+    parameters
 }
 
 /// The number with the fewest digits that is this one in f32: 0.00001, not 0.000009999999747.
-fn shortest(value: f32) -> Value {
+pub(super) fn shortest(value: f32) -> Value {
     json!(value.to_string().parse::<f64>().unwrap_or(value.into()))
 }
 

@@ -1,36 +1,71 @@
 //! The slow oracle: a `DecoderPlan` interpreted literally, every sum in f64, nothing stored in less than f64.
 
-use kernels::plan::{DecoderPlan, Layer, Linear, Rope, RopeStyle, Weight};
+use kernels::plan::{
+    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Linear, NormKind, Rope, RopeStyle, Weight,
+};
 
 /// One vector for each position.
 type Rows = Vec<Vec<f64>>;
 
-/// Logits `[tokens, vocab]`, row i after tokens `0..=i`.
-pub fn logits(plan: &DecoderPlan, tokens: &[u32]) -> Vec<f32> {
+/// Logits `[tokens, vocab]`, row i after tokens `0..=i`, of a sequence for which `reserved` positions are reserved.
+pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
+    let scales = plan.scales;
     let mut x: Rows = tokens.iter().map(|&token| decode_row(&plan.embedding, token as usize)).collect();
+    scale(&mut x, scales.embedding);
     for layer in &plan.layers {
-        let normed = norm_all(&x, &layer.attn_norm, plan.norm_eps);
-        add(&mut x, &attention(plan, layer, &normed));
-        let normed = norm_all(&x, &layer.ffn_norm, plan.norm_eps);
-        let (mut inner, up) = (linear(&layer.gate, &normed), linear(&layer.up, &normed));
-        for (gate, up) in inner.iter_mut().flatten().zip(up.iter().flatten()) {
-            *gate = *gate / (1.0 + (-*gate).exp()) * up;
-        }
-        add(&mut x, &linear(&layer.down, &inner));
+        let y = attention(plan, &layer.attention, &norm_all(plan, &x, layer.attn_norm.as_deref()), reserved);
+        let mut y = norm_all(plan, &y, layer.attn_post_norm.as_deref());
+        scale(&mut y, scales.residual);
+        add(&mut x, &y);
+        let y = feed_forward(plan, &layer.ffn, &norm_all(plan, &x, layer.ffn_norm.as_deref()));
+        let mut y = norm_all(plan, &y, layer.ffn_post_norm.as_deref());
+        scale(&mut y, scales.residual);
+        add(&mut x, &y);
     }
-    let normed = norm_all(&x, &plan.output_norm, plan.norm_eps);
-    linear(&plan.head, &normed).into_iter().flatten().map(|v| v as f32).collect()
+    let mut logits = linear(&plan.head, &norm_all(plan, &x, Some(&plan.output_norm)));
+    scale(&mut logits, scales.logits);
+    logits.into_iter().flatten().map(|v| soft_cap(v, scales.logit_softcap) as f32).collect()
 }
 
-fn attention(plan: &DecoderPlan, layer: &Layer, x: &Rows) -> Rows {
-    let heads_of = |layer: &Linear, norm: &Option<Vec<f32>>| {
-        let mut rows = linear(layer, x);
+fn scale(x: &mut Rows, factor: f32) {
+    x.iter_mut().flatten().for_each(|v| *v *= f64::from(factor));
+}
+
+fn soft_cap(x: f64, cap: Option<f32>) -> f64 {
+    cap.map_or(x, |cap| (x / f64::from(cap)).tanh() * f64::from(cap))
+}
+
+fn feed_forward(plan: &DecoderPlan, ffn: &FeedForward, x: &Rows) -> Rows {
+    let (mut inner, up) = (linear(&ffn.gate, x), linear(&ffn.up, x));
+    for (gate, up) in inner.iter_mut().flatten().zip(up.iter().flatten()) {
+        let activated = match ffn.activation {
+            Activation::Silu => *gate / (1.0 + (-*gate).exp()),
+            Activation::GeluTanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (*gate + 0.044715 * gate.powi(3));
+                0.5 * *gate * (1.0 + inner.tanh())
+            }
+            Activation::SquaredRelu => gate.max(0.0).powi(2),
+        };
+        *gate = activated * up;
+    }
+    linear(&ffn.down, &norm_all(plan, &inner, ffn.sub_norm.as_deref()))
+}
+
+fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -> Rows {
+    let head_dim = layer.head_dim;
+    let heads_of = |node: &Linear, head_norm: &Option<HeadNorm>| {
+        let mut rows = linear(node, x);
         for (position, row) in rows.iter_mut().enumerate() {
-            for head in row.chunks_mut(plan.head_dim) {
-                if let Some(weights) = norm {
-                    head.copy_from_slice(&rms_norm(head, weights, plan.norm_eps));
+            if let Some(HeadNorm::Whole(weights)) = head_norm {
+                *row = norm(plan, row, weights);
+            }
+            for head in row.chunks_mut(head_dim) {
+                if let Some(HeadNorm::Each(weights)) = head_norm {
+                    head.copy_from_slice(&norm(plan, head, weights));
                 }
-                rotate(head, &plan.rope, position);
+                if let Some(rope) = layer.rope {
+                    rotate(head, &plan.ropes[rope], position, reserved);
+                }
             }
         }
         rows
@@ -41,52 +76,70 @@ fn attention(plan: &DecoderPlan, layer: &Layer, x: &Rows) -> Rows {
 
     let mut out = Rows::new();
     for (position, row) in queries.iter().enumerate() {
+        let first = layer.window.map_or(0, |window| (position + 1).saturating_sub(window));
         let mut result = Vec::new();
-        for (head, query) in row.chunks(plan.head_dim).enumerate() {
-            let kv_head = head / (plan.heads / plan.kv_heads);
-            let range = kv_head * plan.head_dim..(kv_head + 1) * plan.head_dim;
-            let score = |key: &Vec<f64>| dot(query, &key[range.clone()]) * f64::from(plan.attention_scale);
-            let scores: Vec<f64> = keys[..=position].iter().map(score).collect();
+        for (head, query) in row.chunks(head_dim).enumerate() {
+            let kv_head = head / (layer.heads / layer.kv_heads);
+            let range = kv_head * head_dim..(kv_head + 1) * head_dim;
+            let score =
+                |key: &Vec<f64>| soft_cap(dot(query, &key[range.clone()]) * f64::from(layer.scale), layer.softcap);
+            let scores: Vec<f64> = keys[first..=position].iter().map(score).collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let weights: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
             let total: f64 = weights.iter().sum();
+            let values = &values[first..];
             result.extend(range.map(|i| values.iter().zip(&weights).map(|(v, w)| v[i] * w / total).sum::<f64>()));
         }
         out.push(result);
     }
-    linear(&layer.o, &out)
+    linear(&layer.o, &norm_all(plan, &out, layer.sub_norm.as_deref()))
 }
 
-fn rotate(head: &mut [f64], rope: &Rope, position: usize) {
-    let pairs = rope.inv_freq.len();
-    for (i, &frequency) in rope.inv_freq.iter().enumerate() {
+fn rotate(head: &mut [f64], rope: &Rope, position: usize, reserved: usize) {
+    let (inv_freq, factor) = match &rope.long {
+        Some(long) if reserved > long.above => (&long.inv_freq, long.attention_factor),
+        _ => (&rope.inv_freq, rope.attention_factor),
+    };
+    let pairs = inv_freq.len();
+    for (i, &frequency) in inv_freq.iter().enumerate() {
         let (a, b) = match rope.style {
             RopeStyle::Interleaved => (2 * i, 2 * i + 1),
             RopeStyle::Half => (i, i + pairs),
         };
         // The angle is an f32 product by the plan's definition.
         let angle = f64::from(position as f32 * frequency);
-        let factor = f64::from(rope.attention_factor);
-        let (sin, cos) = (angle.sin() * factor, angle.cos() * factor);
+        let (sin, cos) = (angle.sin() * f64::from(factor), angle.cos() * f64::from(factor));
         (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[b] * cos + head[a] * sin);
     }
 }
 
-fn norm_all(x: &Rows, weights: &[f32], eps: f32) -> Rows {
-    x.iter().map(|row| rms_norm(row, weights, eps)).collect()
+fn norm_all(plan: &DecoderPlan, x: &Rows, weights: Option<&[f32]>) -> Rows {
+    x.iter().map(|row| weights.map_or_else(|| row.clone(), |weights| norm(plan, row, weights))).collect()
 }
 
-fn rms_norm(x: &[f64], weights: &[f32], eps: f32) -> Vec<f64> {
-    let scale = 1.0 / (dot(x, x) / x.len() as f64 + f64::from(eps)).sqrt();
-    x.iter().zip(weights).map(|(v, w)| v * scale * f64::from(*w)).collect()
+fn norm(plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
+    let mean = match plan.norm {
+        NormKind::Rms => 0.0,
+        NormKind::Layer => x.iter().sum::<f64>() / x.len() as f64,
+    };
+    let centred: Vec<f64> = x.iter().map(|v| v - mean).collect();
+    let scale = 1.0 / (dot(&centred, &centred) / x.len() as f64 + f64::from(plan.norm_eps)).sqrt();
+    centred.iter().zip(weights).map(|(v, w)| v * scale * f64::from(*w)).collect()
 }
 
 fn linear(linear: &Linear, x: &Rows) -> Rows {
     let mut out = vec![Vec::new(); x.len()];
+    // Rounding by the plan's definition: in f32, so that both sides round the same way wherever they can.
+    let rounded = |row: &Vec<f64>| {
+        let scale = 127.0 / row.iter().fold(1e-5, |m: f32, v| m.max((*v as f32).abs()));
+        row.iter().map(|v| f64::from((*v as f32 * scale).round_ties_even()) / f64::from(scale)).collect()
+    };
+    let inputs: Rows = if linear.ternary.is_some() { x.iter().map(rounded).collect() } else { x.clone() };
+    let (x, factor) = (&inputs, f64::from(linear.ternary.unwrap_or(1.0)));
     for row in linear.shard.clone() {
         let weights = decode_row(&linear.weight, row);
         let bias = linear.bias.as_ref().map_or(0.0, |bias| f64::from(bias[row]));
-        out.iter_mut().zip(x).for_each(|(y, x)| y.push(dot(&weights, x) + bias));
+        out.iter_mut().zip(x).for_each(|(y, x)| y.push(dot(&weights, x) * factor + bias));
     }
     out
 }

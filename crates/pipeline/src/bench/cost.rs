@@ -1,6 +1,6 @@
 //! What a model costs to compute, and so the rates that a machine allows.
 
-use kernels::plan::{DecoderPlan, Linear};
+use kernels::plan::{DecoderPlan, Layer, Linear};
 use kernels::roof::Roof;
 
 /// What a plan costs to compute, the reading and multiplying of its weights; attention and all else is left out.
@@ -45,7 +45,7 @@ impl Cost {
     /// What `plan` costs, with BF16 weights in BF16 arithmetic if `bf16`.
     pub fn of(plan: &DecoderPlan, bf16: bool) -> Self {
         let (mut layers, mut head) = (Operations::default(), Operations::default());
-        plan.linears().take(7 * plan.layers.len()).for_each(|linear| layers.add(linear, bf16));
+        plan.layers.iter().flat_map(Layer::linears).for_each(|linear| layers.add(linear, bf16));
         head.add(&plan.head, bf16);
         Self { bytes: plan.bytes_per_token() as f64, layers, head }
     }

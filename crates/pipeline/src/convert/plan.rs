@@ -14,6 +14,8 @@ pub(super) struct Step {
     pub source: String,
     pub target: NewTensor,
     pub order: Option<RowOrder>,
+    /// Added to each value.
+    pub shift: f32,
 }
 
 /// What decides over the types of the result.
@@ -48,6 +50,11 @@ pub(super) fn main_type(steps: &[Step]) -> DType {
         matrices.map(|s| s.target.shape.iter().product::<usize>()).sum()
     };
     [DType::F32, DType::F16, DType::BF16].into_iter().max_by_key(|dtype| of(*dtype)).unwrap_or(DType::F32)
+}
+
+/// What is added to the weights of norms where one format's lack 1: `one` for them, 0 for all others.
+pub(super) fn shift_of(plus_one: bool, canonical: &str, one: f32) -> f32 {
+    if plus_one && canonical.ends_with("norm.weight") { one } else { 0.0 }
 }
 
 /// The order of rows that a tensor with this canonical name needs: only those of Q and K of families whose GGUF files

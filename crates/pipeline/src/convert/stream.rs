@@ -53,7 +53,7 @@ pub(super) fn stream_all(
     let mut written = 0;
     for step in steps {
         let tensor = source.tensor(&step.source)?;
-        stream(&tensor, step.target.dtype, step.order, tier, &mut |bytes| {
+        stream(&tensor, step.target.dtype, step.order, step.shift, tier, &mut |bytes| {
             written += bytes.len() as u64;
             write(&step.target.name, bytes)?;
             if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
@@ -66,7 +66,8 @@ pub(super) fn stream_all(
     Ok(written)
 }
 
-/// Hands the tensor's data, as `target`, to `sink` in pieces. The source's pages are let go behind it.
+/// Hands the tensor's data, with `shift` added and as `target`, to `sink` in pieces. The source's pages are let go behind
+/// it.
 ///
 /// # Errors
 /// Those of `sink`; values that the type cannot hold.
@@ -74,6 +75,7 @@ fn stream(
     tensor: &Tensor,
     target: DType,
     order: Option<RowOrder>,
+    shift: f32,
     tier: Tier,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), ConvertError>,
 ) -> Result<(), ConvertError> {
@@ -105,12 +107,15 @@ fn stream(
                 &bytes
             }
         };
-        if tensor.dtype == target {
+        if tensor.dtype == target && shift == 0.0 {
             sink(piece)?;
         } else {
             let count = (end - start) * cols;
             values.resize(count, 0.0);
             (tensor.dtype.decode)(piece, &mut values);
+            if shift != 0.0 {
+                values.iter_mut().for_each(|value| *value += shift);
+            }
             encoded.resize(target.row_bytes(count), 0);
             (target.encode)(tier, &values, &mut encoded);
             if !(target.finite)(&encoded) && values.iter().all(|v| v.is_finite()) {
@@ -128,9 +133,9 @@ fn stream(
     Ok(())
 }
 
-/// Whether all values are the same in `dtype`.
-pub(super) fn is_exact(tensor: &Tensor, dtype: DType, tier: Tier) -> bool {
-    let values = tensor.to_f32();
+/// Whether all values, with `shift` added, are the same in `dtype`.
+pub(super) fn is_exact(tensor: &Tensor, shift: f32, dtype: DType, tier: Tier) -> bool {
+    let values: Vec<f32> = tensor.to_f32().into_iter().map(|value| value + shift).collect();
     let mut blocks = vec![0; dtype.row_bytes(values.len())];
     (dtype.encode)(tier, &values, &mut blocks);
     let mut back = vec![0.0; values.len()];

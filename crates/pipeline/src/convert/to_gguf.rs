@@ -7,10 +7,10 @@ use formats::hf::HfConfig;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, TokenizerFiles};
 use kernels::DType;
 use kernels::simd::Tier;
-use model::arch::{Architecture, DecoderConfig, ROPE_FREQS};
+use model::arch::{Architecture, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Step, Types, main_type, order_of};
+use super::plan::{Step, Types, main_type, order_of, shift_of};
 use super::stream::{RowOrder, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
@@ -33,22 +33,25 @@ pub fn to_gguf(
     let tier = Tier::detect()?;
     let architecture = Architecture::of(source)?;
     let config = architecture.config(source)?;
+    if config.ternary.is_some() {
+        return Err(ConvertError::Ternary);
+    }
     // Checks every tensor's presence and shape.
     model::build_plan(source)?;
     let steps = steps(source, architecture, &config, &Types::new(source, options)?)?;
-    let divisors = config.rope.divisors();
+    let rope = config.rope.tensors();
     let metadata = metadata(source, hf, architecture, &config, &steps)?;
 
-    let derived = divisors.iter().map(|divisors| NewTensor {
-        name: ROPE_FREQS.to_owned(),
+    let derived = rope.iter().map(|(name, values)| NewTensor {
+        name: (*name).to_owned(),
         dtype: DType::F32,
-        shape: vec![divisors.len()],
+        shape: vec![values.len()],
     });
     let tensors: Vec<NewTensor> = derived.chain(steps.iter().map(|step| step.target.clone())).collect();
     let mut writer = GgufWriter::create(target, &metadata, &tensors)?;
-    if let Some(divisors) = &divisors {
-        let bytes: Vec<u8> = divisors.iter().flat_map(|d| d.to_le_bytes()).collect();
-        writer.write(ROPE_FREQS, &bytes)?;
+    for (name, values) in &rope {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        writer.write(name, &bytes)?;
     }
     let mut write = |name: &str, bytes: &[u8]| writer.write(name, bytes);
     let written = stream_all(source, &steps, tier, &mut write, observer)?;
@@ -63,23 +66,24 @@ fn steps(
     types: &Types,
 ) -> Result<Vec<Step>, ConvertError> {
     let mut steps = Vec::new();
+    let names = HfNames::of(source);
     for info in source.tensors() {
+        // What else the model has beside its language model is left out.
+        let Some(plain) = names.plain(&info.name) else { continue };
         // Early checkpoints store the frequencies, which follow from the settings; tied ones may store the embedding twice.
-        let follows = info.name.ends_with(".rotary_emb.inv_freq") || (config.tied && info.name == "lm_head.weight");
+        let follows = plain.ends_with(".rotary_emb.inv_freq") || (config.tied && plain == "lm_head.weight");
         if follows {
             continue;
         }
         let name = architecture
-            .to_canonical(&info.name)
+            .to_canonical(&plain)
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
         let found = source.tensor(&info.name)?.dtype;
         let dtype = if info.shape.len() > 1 { types.matrix(found) } else { DType::F32 };
         let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
-        steps.push(Step {
-            source: info.name.clone(),
-            target: NewTensor { name, dtype, shape: info.shape.clone() },
-            order,
-        });
+        let shift = shift_of(config.norms.plus_one, &name, 1.0);
+        let target = NewTensor { name, dtype, shape: info.shape.clone() };
+        steps.push(Step { source: info.name.clone(), target, order, shift });
     }
     Ok(steps)
 }
@@ -105,7 +109,7 @@ fn metadata(
     if let Some(licence) = source.licence()? {
         out.set("general.license", &licence);
     }
-    architecture.write_gguf(config, &mut out, hf.path())?;
+    architecture.gguf_keys(config, &mut out, hf.path())?;
     let file_type = FileType::from_name(main_type(steps).name).map_or(0, |t| t.id);
     out.set("general.file_type", &file_type);
     out.set("general.quantization_version", &QUANTIZATION_VERSION);

@@ -7,11 +7,11 @@ use formats::safetensors::SafetensorsWriter;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder};
 use kernels::DType;
 use kernels::simd::Tier;
-use model::arch::{Architecture, DecoderConfig, Presence, ROPE_FREQS};
+use model::arch::{Architecture, DecoderConfig, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use super::plan::{Step, Types, main_type, order_of};
+use super::plan::{Step, Types, main_type, order_of, shift_of};
 use super::stream::{RowOrder, is_exact, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
@@ -51,15 +51,21 @@ pub fn to_hf(
     // Checks every tensor's presence and shape.
     model::build_plan(source)?;
     let types = Types::new(source, options)?;
-    let steps = steps(source, architecture, &config, &types, tier)?;
+    let settings = match source.config() {
+        Config::Gguf(_) => Some(settings(source, architecture, &config)?),
+        Config::HuggingFace(_) => None,
+    };
+    let plus_one = settings.as_ref().is_some_and(|settings| settings.read.norms.plus_one);
+    let steps = steps(source, architecture, &config, &types, plus_one, tier)?;
     let folder = NewFolder::create(target)?;
     let dtype = main_type(&steps);
-    match source.config() {
-        Config::Gguf(metadata) => {
+    match (source.config(), settings) {
+        (Config::Gguf(metadata), settings) => {
             let tokenizer = GgufVocabulary::of(metadata)?;
-            write_settings(source, architecture, &config, dtype, &tokenizer, &folder)?;
+            let json = settings.map(|settings| settings.json).unwrap_or_default();
+            write_settings(source, json, &config, dtype, &tokenizer, &folder)?;
         }
-        Config::HuggingFace(hf) => {
+        (Config::HuggingFace(hf), _) => {
             let mut config = hf.value().as_object().cloned().unwrap_or_default();
             set_dtype(&mut config, dtype);
             folder.write("config.json", &pretty(&Value::Object(config)))?;
@@ -96,12 +102,14 @@ fn steps(
     architecture: &'static Architecture,
     config: &DecoderConfig,
     types: &Types,
+    plus_one: bool,
     tier: Tier,
 ) -> Result<Vec<Step>, ConvertError> {
     let from_gguf = matches!(source.config(), Config::Gguf(_));
     let mut steps = Vec::new();
     for info in source.tensors() {
-        let follows = info.name == ROPE_FREQS || info.name.ends_with(".rotary_emb.inv_freq");
+        let follows = [ROPE_FREQS, ROPE_LONG, ROPE_SHORT].contains(&info.name.as_str())
+            || info.name.ends_with(".rotary_emb.inv_freq");
         if follows || (config.tied && info.name == "lm_head.weight") {
             continue;
         }
@@ -112,19 +120,17 @@ fn steps(
         };
         let name =
             name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
+        let shift = canonical.as_deref().map_or(0.0, |name| shift_of(plus_one, name, -1.0));
         let order =
             canonical.and_then(|name| order_of(architecture, config, &name, |head_dim| RowOrder::Halves { head_dim }));
         let dtype = types.matrix(source.tensor(&info.name)?.dtype);
-        steps.push(Step {
-            source: info.name.clone(),
-            target: NewTensor { name, dtype, shape: info.shape.clone() },
-            order,
-        });
+        let target = NewTensor { name, dtype, shape: info.shape.clone() };
+        steps.push(Step { source: info.name.clone(), target, order, shift });
     }
     let main = main_type(&steps);
     if types.dtype.is_none() && from_gguf {
         for step in steps.iter_mut().filter(|step| step.target.shape.len() < 2) {
-            if is_exact(&source.tensor(&step.source)?, main, tier) {
+            if is_exact(&source.tensor(&step.source)?, step.shift, main, tier) {
                 step.target.dtype = main;
             }
         }
@@ -132,15 +138,19 @@ fn steps(
     Ok(steps)
 }
 
-/// The JSON files that GGUF metadata amounts to.
-fn write_settings(
+/// `config.json`, as far as it describes the decoder.
+struct Settings {
+    json: Map<String, Value>,
+    /// The decoder that it describes.
+    read: DecoderConfig,
+}
+
+/// What the settings of a GGUF file amount to.
+fn settings(
     source: &Checkpoint,
     architecture: &Architecture,
     config: &DecoderConfig,
-    dtype: DType,
-    tokenizer: &GgufVocabulary,
-    folder: &NewFolder,
-) -> Result<(), ConvertError> {
+) -> Result<Settings, ConvertError> {
     let has = |name: &str| source.tensor_info(name).is_some();
     let mut config = config.clone();
     config.tied = !has("output.weight");
@@ -152,15 +162,26 @@ fn write_settings(
     config.biases.attention_output = decide(config.biases.attention_output, "blk.0.attn_output.bias");
     config.biases.mlp = decide(config.biases.mlp, "blk.0.ffn_gate.bias");
     let divisors = if has(ROPE_FREQS) { Some(source.tensor(ROPE_FREQS)?.to_f32()) } else { None };
+    let (json, read) = architecture.hf_config(&config, divisors.as_deref(), source.path())?;
+    Ok(Settings { json, read })
+}
 
+/// The JSON files that GGUF metadata amounts to.
+fn write_settings(
+    source: &Checkpoint,
+    mut settings: Map<String, Value>,
+    config: &DecoderConfig,
+    dtype: DType,
+    tokenizer: &GgufVocabulary,
+    folder: &NewFolder,
+) -> Result<(), ConvertError> {
     let generation = source.generation_defaults()?;
-    let mut settings = architecture.hf_config(&config, divisors.as_deref(), source.path())?;
     add_token_ids(&generation, &mut settings);
     set_dtype(&mut settings, dtype);
     folder.write("config.json", &pretty(&Value::Object(settings)))?;
     folder.write("generation_config.json", &pretty(&generation_config(&generation)))?;
     folder.write("tokenizer.json", tokenizer.to_tokenizer_json()?.to_string().as_bytes())?;
-    let tokenizer_config = tokenizer_config(source, tokenizer, &config)?;
+    let tokenizer_config = tokenizer_config(source, tokenizer, config)?;
     folder.write("tokenizer_config.json", &pretty(&tokenizer_config))?;
     // A licence of several lines would be more than one key of the card's front matter.
     if let Some(licence) = source.licence()?.filter(|licence| !licence.contains(['\n', '\r'])) {

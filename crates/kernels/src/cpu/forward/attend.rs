@@ -7,10 +7,12 @@ use super::tiles::{Part, parts, segments_of, tiles};
 use super::{Pass, each_row, in_groups};
 use crate::backend::KvType;
 use crate::buffer::Buffer;
+use crate::cpu::weights::HeadDims;
 use crate::ops::attention::{Queries, Scratch, partial_len, segments};
 use crate::ops::cache::PAGE;
 use crate::ops::cache_q8::Q8;
 use crate::ops::heads::{HeadShape, StoreKeyValue};
+use crate::plan::RopeStyle;
 use crate::quant::panel::BLOCK;
 use crate::quant::{F16, F32};
 use crate::simd::LANES;
@@ -25,14 +27,19 @@ impl Pass<'_> {
         let (tier, model, b, scratch, quantized) =
             (self.tier, self.model, self.buffers, self.scratch, &self.quantized[0]);
         let (rows, tables, pages) = (self.rows, self.tables, self.pages);
-        let (dims, weights) = (model.dims, &model.layers[layer]);
-        let (padded, group, pairs) = (dims.padded_head(), dims.heads / dims.kv_heads, model.rope.inv_freq.len());
-        let shape =
-            HeadShape { head_dim: dims.head_dim, padded, norm_eps: model.norm_eps, style: model.rope.style, pairs };
+        let attention = &model.layers[layer].attention;
+        let dims = attention.dims;
+        let (padded, group) = (dims.padded_head(), dims.heads / dims.kv_heads);
+        // Without RoPE no pair rotates, and no angle is read.
+        let rope = attention.rope.map(|rope| &model.ropes[rope]);
+        let (style, pairs) = rope.map_or((RopeStyle::Half, 0), |rope| (rope.style, rope.inv_freq.len()));
+        let shape = HeadShape { head_dim: dims.head_dim, padded, norm_eps: model.norm_eps, style, pairs };
         let norm = |weight: &Option<Buffer<f32>>| weight.as_ref().map(|w| w.as_slice().as_ptr());
         let projected =
             |r: usize, i: usize| b.qkv.ptr().wrapping_add(r * b.qkv_starts[3] + b.qkv_starts[i]).cast_const();
-        let angles = |r: usize| b.angles.ptr().wrapping_add(r * 2 * pairs).cast_const();
+        let (angles_stride, first_angle) =
+            (b.angle_starts[model.ropes.len()], b.angle_starts[attention.rope.unwrap_or(0)]);
+        let angles = |r: usize| b.angles.ptr().wrapping_add(r * angles_stride + first_angle).cast_const();
         // The key and value of row r's head `kv_head` to its page.
         let store = |r: usize, kv_head: usize, scratch: *mut f32| {
             let row = rows[r];
@@ -40,7 +47,7 @@ impl Pass<'_> {
                 shape,
                 k: projected(r, 1).wrapping_add(kv_head * dims.head_dim),
                 v: projected(r, 2).wrapping_add(kv_head * dims.head_dim),
-                k_norm: norm(&weights.k_norm),
+                k_norm: norm(&attention.head_norms[1]),
                 angles: angles(r),
                 scratch,
                 layout: pages.head(layer, kv_head),
@@ -62,14 +69,14 @@ impl Pass<'_> {
         if !alone {
             // Keys stand in groups of sixteen, which share cache lines.
             in_groups(self.team, rows.len(), LANES, &|r| {
-                let own = b.key_value.ptr().wrapping_add(r * 2 * padded);
+                let own = b.key_value.ptr().wrapping_add(r * 2 * b.head);
                 (0..dims.kv_heads).for_each(|kv_head| store(r, kv_head, own));
             });
         }
         let free = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let with_scratch = |work: &dyn Fn(&mut Scratch)| {
             let own = free().pop();
-            let mut own = own.unwrap_or_else(|| Scratch::new(QUERIES_AT_ONCE.max(group), padded));
+            let mut own = own.unwrap_or_else(|| Scratch::new(QUERIES_AT_ONCE.max(b.group), b.head));
             work(&mut own);
             free().push(own);
         };
@@ -82,12 +89,14 @@ impl Pass<'_> {
                 queries: tile.len(),
                 group,
                 shape,
-                q_norm: norm(&weights.q_norm),
-                scale: model.attention_scale,
+                q_norm: norm(&attention.head_norms[0]),
+                scale: attention.scale,
+                softcap: attention.softcap,
+                window: attention.window,
                 q: projected(tile.start, 0).wrapping_add(kv_head * group * dims.head_dim),
                 q_stride: b.qkv_starts[3],
                 angles: angles(tile.start),
-                angles_stride: 2 * pairs,
+                angles_stride,
                 out: b.attended.ptr().wrapping_add(tile.start * b.heads + kv_head * group * padded),
                 out_stride: b.heads,
             }
@@ -170,20 +179,21 @@ impl Pass<'_> {
         }
     }
 
-    /// Copies attended heads that do not fill their lanes to the input, one right behind the other; quantizes the input if
-    /// `int8`.
-    pub(super) fn close_ranks(&mut self, int8: bool) {
-        let (tier, dims, b, quantized) = (self.tier, self.model.dims, self.buffers, &self.quantized[0]);
+    /// Copies attended heads that do not fill their lanes to the input, one right behind the other, in rows that start
+    /// `stride` values apart; quantizes the input if `int8`.
+    pub(super) fn close_ranks(&mut self, dims: HeadDims, stride: usize, int8: bool) {
+        let (tier, b, quantized) = (self.tier, self.buffers, &self.quantized[0]);
         let width = dims.heads * dims.head_dim;
         each_row(self.team, self.rows.len(), &|r| {
             // SAFETY: the tier is available; two buffers, offsets within row r, which this call alone touches.
             unsafe {
                 for h in 0..dims.heads {
                     let head = b.attended.slice(r * b.heads + h * dims.padded_head(), dims.head_dim);
-                    b.input.slice_mut(r * width + h * dims.head_dim, dims.head_dim).copy_from_slice(head);
+                    b.input.slice_mut(r * stride + h * dims.head_dim, dims.head_dim).copy_from_slice(head);
                 }
+                b.input.slice_mut(r * stride + width, stride - width).fill(0.0);
                 if int8 {
-                    tier.run(quantized.quantize(r, 0..width / BLOCK, b.input.ptr().add(r * width)));
+                    tier.run(quantized.quantize(r, 0..width / BLOCK, b.input.ptr().add(r * stride)));
                 }
             }
         });

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn rows(spans: &[(usize, usize)]) -> Vec<Row> {
-        let row = |span, position| Row { span, token: 0, position, logits: false };
+        let row = |span, position| Row { span, token: 0, position, reserved: 4096, logits: false };
         let of = |(span, (first, count)): (usize, (usize, usize))| (first..first + count).map(move |p| row(span, p));
         spans.iter().copied().enumerate().flat_map(of).collect()
     }

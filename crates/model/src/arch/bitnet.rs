@@ -1,0 +1,46 @@
+//! BitNet b1.58: norms of the inputs of the last matrices, squared ReLU, and ternary weights where the file says so.
+
+use formats::gguf::{Metadata, MetadataBuilder};
+use formats::hf::HfConfig;
+use kernels::plan::{Activation, RopeStyle};
+use serde_json::{Map, Value};
+
+use super::{Architecture, DecoderConfig, Norms, from_gguf, from_hf};
+use crate::ModelError;
+
+/// GGUF files of the architecture `bitnet` are of an older model, which has SiLU.
+pub static ARCHITECTURE: Architecture = Architecture {
+    name: "bitnet-b1.58",
+    hf: &[("bitnet", "BitNetForCausalLM")],
+    from_gguf: gguf,
+    from_hf: hf,
+    extra_tensors: &[
+        ("blk.{}.attn_sub_norm", "model.layers.{}.self_attn.attn_sub_norm"),
+        ("blk.{}.ffn_sub_norm", "model.layers.{}.mlp.ffn_sub_norm"),
+    ],
+    gguf_rope: RopeStyle::Half,
+    hf_biases: &[],
+    write_hf: |_: &DecoderConfig, _: &mut Map<String, Value>| {},
+    write_gguf: |_: &DecoderConfig, _: &mut MetadataBuilder| {},
+};
+
+fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
+    let mut decoder = from_gguf::common(metadata, ARCHITECTURE.name, ARCHITECTURE.gguf_rope)?;
+    decoder.activation = Activation::SquaredRelu;
+    decoder.norms = Norms { sub: true, ..Norms::PLAIN };
+    Ok(decoder)
+}
+
+fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+    let config = &config.text(&[
+        ("hidden_act", "relu2".into()),
+        ("rms_norm_eps", 1e-5.into()),
+        ("rope_theta", 500_000.0.into()),
+    ]);
+    if config.get("attention_bias")?.unwrap_or(false) {
+        return Err(ModelError::unsupported(config.path(), "attention_bias", true, false));
+    }
+    let mut decoder = from_hf::base(config, config.rope()?)?;
+    decoder.norms = Norms { sub: true, ..Norms::PLAIN };
+    Ok(decoder)
+}
