@@ -18,8 +18,8 @@ fn interrupt(child: &Child) {
 fn an_answer_under_way_ends() {
     let edgeling = Edgeling::new();
     let model = tiny();
-    // Far more tokens than can be computed before the signal comes; greedy, as a draw may end the text.
-    let args = ["run", &model, "hello", "--raw", "--temperature", "0", "--context", "1000000"];
+    // This greedy answer goes on for tens of thousands of tokens; a draw may end the text.
+    let args = ["run", &model, "the cat", "--raw", "--temperature", "0", "--context", "1000000"];
     let mut child = edgeling.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
     interrupt(&child);
