@@ -16,6 +16,8 @@ use crate::simd::{Kernel, LANES, Simd};
 
 /// Keys in a segment.
 const SEGMENT: usize = 256;
+/// Rows up to which attention waits for memory, and so fetches pages ahead.
+const FETCHING_ROWS: usize = 8;
 
 /// The start of a page.
 #[derive(Clone, Copy)]
@@ -271,6 +273,20 @@ impl<'a> Deref for Work<'a> {
 
 /// The safety of all functions: that of [`Queries::over`].
 impl Work<'_> {
+    /// Fetches the keys (part 0) or values (part 1) of the page that has position `position`, if there is one.
+    #[inline(always)]
+    unsafe fn fetch<S: Simd>(&self, position: usize, part: usize) {
+        if position >= self.end() {
+            return;
+        }
+        let bytes = self.layout.part_bytes();
+        let from = self.pages[position / PAGE].0.wrapping_add(self.layout.offset + part * bytes);
+        for line in (0..bytes).step_by(64) {
+            // SAFETY: the page exists.
+            unsafe { S::prefetch(from.wrapping_add(line)) }
+        }
+    }
+
     /// Norms, rotates and scales the queries.
     #[inline(always)]
     unsafe fn prepare<S: Simd>(&mut self) {
@@ -354,6 +370,10 @@ impl<K: Stored> Attention<'_, K> {
         // SAFETY: the pages up to the last query exist; rows have SEGMENT scores.
         unsafe {
             for slot in (0..keys).step_by(PAGE) {
+                if rows.len() <= FETCHING_ROWS {
+                    self.0.fetch::<S>(start + slot + PAGE, 0);
+                    self.0.fetch::<S>(start + slot, 1);
+                }
                 K::scores::<S>(product(slot));
             }
             for row in rows.clone() {
