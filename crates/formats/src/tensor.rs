@@ -142,14 +142,18 @@ impl TensorTable {
         self.by_name.get(name).map(|&at| &self.infos[at])
     }
 
-    /// # Errors
-    /// There is no such tensor, or it lies outside its file.
-    pub fn raw(&self, name: &str) -> Result<Bytes, FormatError> {
-        let info = self.info(name).ok_or_else(|| FormatError::MissingTensor {
+    fn require(&self, name: &str) -> Result<&TensorInfo, FormatError> {
+        self.info(name).ok_or_else(|| FormatError::MissingTensor {
             path: self.path().to_owned(),
             tensor: name.to_owned(),
             count: self.infos.len(),
-        })?;
+        })
+    }
+
+    /// # Errors
+    /// There is no such tensor, or it lies outside its file.
+    pub fn raw(&self, name: &str) -> Result<Bytes, FormatError> {
+        let info = self.require(name)?;
         let file = &self.files[info.file];
         let data = info.offset.checked_add(info.bytes).and_then(|end| file.bytes().slice(info.offset..end));
         data.ok_or_else(|| FormatError::Tensor {
@@ -163,25 +167,18 @@ impl TensorTable {
     /// # Errors
     /// There is no such tensor, its type cannot be read, or it lies outside its file.
     pub fn tensor(&self, name: &str) -> Result<Tensor, FormatError> {
-        let info = self.info(name).ok_or_else(|| FormatError::MissingTensor {
-            path: self.path().to_owned(),
-            tensor: name.to_owned(),
-            count: self.infos.len(),
-        })?;
+        let info = self.require(name)?;
         let file = &self.files[info.file];
-        let unusable = |expected: String, found: String| FormatError::Tensor {
-            path: file.path().to_owned(),
-            tensor: name.to_owned(),
-            expected,
-            found,
-        };
         let dtype = info.dtype().ok_or_else(|| {
             let readable: Vec<_> = DType::all().map(|t| t.name).collect();
-            unusable(format!("one of the types {}", readable.join(", ")), info.raw_type.to_string())
+            FormatError::Tensor {
+                path: file.path().to_owned(),
+                tensor: name.to_owned(),
+                expected: format!("one of the types {}", readable.join(", ")),
+                found: info.raw_type.to_string(),
+            }
         })?;
-        let data = info.offset.checked_add(info.bytes).and_then(|end| file.bytes().slice(info.offset..end));
-        let data =
-            data.ok_or_else(|| unusable("data inside the file".to_owned(), format!("offset {}", info.offset)))?;
+        let data = self.raw(name)?;
         Ok(Tensor { name: info.name.clone(), dtype, shape: info.shape.clone(), data, file: file.clone() })
     }
 

@@ -184,6 +184,26 @@ pub fn rope(config: &HfConfig, rope: &RopeConfig, head_dim: usize, context: usiz
     })
 }
 
+/// Where `attention_bias` and `mlp_bias` say that biases are.
+pub fn biases(config: &HfConfig) -> Result<Biases, ModelError> {
+    let attention = Presence::when(config.get("attention_bias")?.unwrap_or(false));
+    let mlp = Presence::when(config.get("mlp_bias")?.unwrap_or(false));
+    Ok(Biases { qkv: attention, attention_output: attention, mlp })
+}
+
+/// The RoPE of layers that see the whole context, which must be there.
+pub fn full_rope(config: &HfConfig) -> Result<RopeConfig, ModelError> {
+    let rope = config.rope_of(FULL)?;
+    rope.ok_or_else(|| ModelError::config(config.path(), "rope_parameters of full_attention", "none"))
+}
+
+/// The RoPE of sliding layers, if the file has a set of parameters for them.
+pub fn own_sliding_rope(config: &HfConfig, decoder: &DecoderConfig) -> Result<Option<RopeSettings>, ModelError> {
+    let own = config.find("rope_parameters").is_some_and(|rope| rope.get(SLIDING).is_some());
+    let found = config.rope_of(SLIDING)?.filter(|_| own);
+    found.map(|found| rope(config, &found, decoder.head_dim, decoder.context)).transpose()
+}
+
 /// Which layers slide: as `layer_types` says, else as `default` says of each layer's number.
 ///
 /// # Errors

@@ -77,9 +77,7 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
         let key = "use_bidirectional_attention";
         return Err(ModelError::unsupported(config.path(), key, true, false));
     }
-    let full = config.rope_of(from_hf::FULL)?;
-    let full = full.ok_or_else(|| ModelError::config(config.path(), "rope_parameters of full_attention", "none"))?;
-    let mut decoder = from_hf::base(config, full)?;
+    let mut decoder = from_hf::base(config, from_hf::full_rope(config)?)?;
     gemma(&mut decoder, true);
     decoder.qk_norm = QkNorm::Heads;
     decoder.attention_softcap = config.get("attn_logit_softcapping")?;
@@ -88,9 +86,8 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     let period = config.get("sliding_window_pattern")?.unwrap_or(PERIOD).max(1);
     from_hf::read_layer_types(config, &mut decoder, |layer| !(layer + 1).is_multiple_of(period))?;
     // A set of parameters for each type of layer, or one for full layers and a base for the others.
-    let own = config.find("rope_parameters").is_some_and(|rope| rope.get(from_hf::SLIDING).is_some());
-    decoder.sliding_rope = Some(match config.rope_of(from_hf::SLIDING)?.filter(|_| own) {
-        Some(rope) => from_hf::rope(config, &rope, decoder.head_dim, decoder.context)?,
+    decoder.sliding_rope = Some(match from_hf::own_sliding_rope(config, &decoder)? {
+        Some(rope) => rope,
         None => sliding_rope(&decoder.rope, config.get("rope_local_base_freq")?.unwrap_or(SLIDING_THETA)),
     });
     Ok(decoder)

@@ -37,9 +37,7 @@ fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
 
 fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     let mut decoder = from_hf::common(config)?;
-    let attention = Presence::when(config.get("attention_bias")?.unwrap_or(false));
-    let mlp = Presence::when(config.get("mlp_bias")?.unwrap_or(false));
-    decoder.biases = Biases { qkv: attention, attention_output: attention, mlp };
+    decoder.biases = from_hf::biases(config)?;
     decoder.attention_scale = config.get("attention_multiplier")?.unwrap_or(1.0);
     decoder.scales.embedding = config.get("embedding_multiplier")?.unwrap_or(1.0);
     decoder.scales.residual = config.get("residual_multiplier")?.unwrap_or(1.0);

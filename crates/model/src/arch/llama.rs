@@ -50,9 +50,7 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
         }
         _ => from_hf::common(config)?,
     };
-    let attention = Presence::when(config.get("attention_bias")?.unwrap_or(false));
-    let mlp = Presence::when(config.get("mlp_bias")?.unwrap_or(false));
-    decoder.biases = Biases { qkv: attention, attention_output: attention, mlp };
+    decoder.biases = from_hf::biases(config)?;
     Ok(decoder)
 }
 

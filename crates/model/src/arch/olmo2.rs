@@ -58,14 +58,11 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
         return Ok(decoder);
     }
     let config = &config.text(&[("sliding_window", json!(4096))]);
-    let full = config.rope_of(from_hf::FULL)?;
-    let full = full.ok_or_else(|| ModelError::config(config.path(), "rope_parameters of full_attention", "none"))?;
-    let mut decoder = from_hf::base(config, full)?;
+    let mut decoder = from_hf::base(config, from_hf::full_rope(config)?)?;
     from_hf::read_layer_types(config, &mut decoder, |layer| !(layer + 1).is_multiple_of(PERIOD))?;
     differences(&mut decoder);
-    let own = config.find("rope_parameters").is_some_and(|rope| rope.get(from_hf::SLIDING).is_some());
-    if let Some(rope) = config.rope_of(from_hf::SLIDING)?.filter(|_| own) {
-        decoder.sliding_rope = Some(from_hf::rope(config, &rope, decoder.head_dim, decoder.context)?);
+    if let Some(rope) = from_hf::own_sliding_rope(config, &decoder)? {
+        decoder.sliding_rope = Some(rope);
     }
     Ok(decoder)
 }

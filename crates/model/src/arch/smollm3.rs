@@ -33,9 +33,7 @@ fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
 
 fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     let mut decoder = from_hf::base(config, config.rope()?)?;
-    let attention = Presence::when(config.get("attention_bias")?.unwrap_or(false));
-    let mlp = Presence::when(config.get("mlp_bias")?.unwrap_or(false));
-    decoder.biases = Biases { qkv: attention, attention_output: attention, mlp };
+    decoder.biases = from_hf::biases(config)?;
     let list: Option<Vec<u8>> = config.get("no_rope_layers")?;
     let period = config.get("no_rope_layer_interval")?.unwrap_or(PERIOD).max(1);
     let uses_windows = config.get("use_sliding_window")?.unwrap_or(false);
