@@ -2,6 +2,7 @@
 
 use model::sampler::{Sampler, SamplingError};
 
+use crate::prefix::Copy;
 use crate::request::{AdmissionError, Event, FinishReason, Request, RequestId};
 use crate::schedule::Demand;
 
@@ -14,6 +15,12 @@ pub struct Sequence {
     pub pages: Vec<u32>,
     /// Positions whose keys and values are in the pages.
     pub stored: usize,
+    /// Its state, once it runs on a program with states.
+    pub state: Option<u32>,
+    /// Positions behind which its state is to be copied, ascending.
+    pub points: Vec<usize>,
+    /// What was copied.
+    pub copies: Vec<Copy>,
     /// The most positions that it may ever have.
     pub reserved: usize,
     prompt: usize,
@@ -42,8 +49,20 @@ impl Sequence {
         let sampler = Sampler::new(params)?;
         let prompt = tokens.len();
         let reserved = prompt.saturating_add(max_tokens).min(context);
-        let (pages, stored) = (Vec::new(), 0);
-        Ok(Self { id, tokens, pages, stored, reserved, prompt, max_tokens, stop_tokens, sampler })
+        Ok(Self {
+            id,
+            tokens,
+            pages: Vec::new(),
+            stored: 0,
+            state: None,
+            points: Vec::new(),
+            copies: Vec::new(),
+            reserved,
+            prompt,
+            max_tokens,
+            stop_tokens,
+            sampler,
+        })
     }
 
     pub fn demand(&self) -> Demand {

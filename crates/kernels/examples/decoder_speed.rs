@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kernels::DType;
-use kernels::backend::{self, Backend, KvType, Logits, Program, ProgramOptions, Span};
+use kernels::backend::{self, Backend, KvType, Logits, Program, ProgramOptions, Span, States};
 use kernels::cpu::CpuBackend;
 use kernels::plan::{
     Attention, Bytes, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, RopeStyle, Scales, Weight,
@@ -127,6 +127,7 @@ impl Test {
                 position: self.depth + step * each,
                 reserved: self.depth + self.tokens,
                 pages,
+                states: States::default(),
                 logits: Logits::Last,
             };
             let spans: Vec<Span> = tables.iter().map(|t| span(t)).collect();

@@ -1,6 +1,8 @@
 //! What a model asks of any backend: compile a plan, take batches, answer when done.
 //!
-//! The backend owns the bytes of KV pages; its caller owns the page tables.
+//! The backend owns the bytes of KV pages and of states; its caller owns the page tables, and says which state is whose.
+//! A state is what layers that keep no keys and values keep of a sequence in their place: of a fixed size, and good for one
+//! position, up to which it was computed.
 
 use crate::plan::DecoderPlan;
 use crate::quant::panel::BLOCK;
@@ -71,6 +73,16 @@ pub enum Logits {
     All,
 }
 
+/// The states of a span; programs without states do not look at them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct States<'a> {
+    /// The sequence's own, in no other span of the batch: it stands at the span's first position and is left behind its last.
+    /// A sequence begins with any state.
+    pub own: u32,
+    /// Copies to make on the way: of the state behind so many positions of the sequence, to this id. In ascending order.
+    pub copies: &'a [(usize, u32)],
+}
+
 /// Consecutive new positions of one sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Span<'a> {
@@ -83,6 +95,7 @@ pub struct Span<'a> {
     pub reserved: usize,
     /// The sequence's pages in order, enough for `position + tokens.len()` positions.
     pub pages: &'a [u32],
+    pub states: States<'a>,
     pub logits: Logits,
 }
 
@@ -97,7 +110,7 @@ pub struct Output {
     pub logits: Vec<f32>,
 }
 
-/// A compiled model with its KV pages.
+/// A compiled model with its KV pages and states.
 pub trait Program: Send {
     fn vocab(&self) -> usize;
     /// Positions in one page.
@@ -118,10 +131,25 @@ pub trait Program: Send {
     fn reserve(&mut self, pages: usize) -> Result<(), BackendError>;
     /// Copies the content of page `from` to page `to`.
     fn copy_page(&mut self, from: u32, to: u32);
-    /// Starts a batch: stores the spans' keys and values in their pages and computes the logits that were asked for.
+    /// Bytes of one state; 0 where no layer has any, and then no state is asked for.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+    /// Grows the storage to at least `states` states, whose ids are `0..states`; existing ones keep their content.
     ///
     /// # Errors
-    /// A token outside the vocabulary, a page table too short or a page id that does not exist; nothing is stored then.
+    /// Too little memory; the storage is then as before.
+    fn reserve_states(&mut self, _states: usize) -> Result<(), BackendError> {
+        Ok(())
+    }
+    /// Copies the content of state `from` to state `to`.
+    fn copy_state(&mut self, _from: u32, _to: u32) {}
+    /// Starts a batch: stores the spans' keys and values in their pages, moves their states on, and computes the logits that
+    /// were asked for.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary, a page table too short, a page or a state id that does not exist, a state of another
+    /// position; nothing is stored then.
     fn submit(&mut self, batch: &[Span]) -> Result<Ticket, BackendError>;
     /// The batch's output once, as soon as it is done; `None` while it runs.
     ///

@@ -189,7 +189,10 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Which of the plan's [`DecoderPlan::ropes`] rotates queries and keys.
     pub rope: Option<usize>,
-    /// `[heads * head_dim, hidden]`.
+    /// Whether the rows of each head's query in `q` are followed by as many of its gate, whose sigmoid multiplies what the
+    /// head gives.
+    pub gated: bool,
+    /// `[heads * head_dim, hidden]`, or twice the rows with gates.
     pub q: Linear,
     /// `[kv_heads * head_dim, hidden]`.
     pub k: Linear,
@@ -214,6 +217,7 @@ impl Attention {
             softcap: None,
             window: None,
             rope: Some(0),
+            gated: false,
             q,
             k,
             v,
@@ -221,6 +225,119 @@ impl Attention {
             k_norm: None,
             sub_norm: None,
             o,
+        }
+    }
+}
+
+/// A convolution over positions, of each channel alone: `out[t] = Σ_i weights[i] * in[t - (taps - 1) + i]`, where inputs
+/// before the first position are 0.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    pub taps: usize,
+    /// `[taps, channels]`, that of the latest position last.
+    pub weights: Vec<f32>,
+}
+
+/// `output(out_gate(x) * conv(in_gate(x) * value(x)))`. Its state is the last inputs of the convolution.
+#[derive(Clone, Debug)]
+pub struct ShortConv {
+    /// `[hidden, hidden]`, as all of them.
+    pub in_gate: Linear,
+    pub out_gate: Linear,
+    pub value: Linear,
+    /// Of `hidden` channels.
+    pub conv: Conv,
+    pub output: Linear,
+}
+
+/// Which key head a value head of a delta net has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadOrder {
+    /// Value heads of the same key head follow one another: Hugging Face checkpoints.
+    Grouped,
+    /// Value head i has key head `i % key_heads`: GGUF files.
+    Tiled,
+}
+
+/// Linear attention by the gated delta rule. For each value head with its key head, in f32:
+///
+/// `q, k, v = silu(conv(qkv(x)))`, q and k divided by their lengths, q by `sqrt(key_dim)` too;
+/// `S = e^(decay * softplus(alpha(x) + dt_bias)) S`; `S += k (sigmoid(beta(x)) (v - Sᵀk))ᵀ`; `y = norm(Sᵀq) * silu(gate(x))`.
+///
+/// Its state is S, `[key_dim, value_dim]` for each value head, and the last inputs of the convolution.
+#[derive(Clone, Debug)]
+pub struct DeltaNet {
+    pub key_heads: usize,
+    /// A multiple of the key heads.
+    pub value_heads: usize,
+    pub key_dim: usize,
+    pub value_dim: usize,
+    pub order: HeadOrder,
+    /// Queries and keys of all key heads, then values: `[(2 * key_heads * key_dim) + value_heads * value_dim, hidden]`.
+    pub qkv: Linear,
+    /// Of as many channels.
+    pub conv: Conv,
+    /// `[value_heads * value_dim, hidden]`.
+    pub gate: Linear,
+    /// `[value_heads, hidden]`, as the next.
+    pub beta: Linear,
+    pub alpha: Linear,
+    /// One for each value head; the next likewise, negative.
+    pub dt_bias: Vec<f32>,
+    pub decay: Vec<f32>,
+    /// RMS norm of a value head, `[value_dim]`.
+    pub norm: Vec<f32>,
+    /// `[hidden, value_heads * value_dim]`.
+    pub output: Linear,
+}
+
+impl DeltaNet {
+    /// Added to the sum of squares when queries and keys are divided by their lengths.
+    pub const LENGTH_EPS: f32 = 1e-6;
+
+    /// Channels of the convolution.
+    pub fn channels(&self) -> usize {
+        2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
+    }
+
+    /// The key head that value head `head` has.
+    pub fn key_head(&self, head: usize) -> usize {
+        match self.order {
+            HeadOrder::Grouped => head / (self.value_heads / self.key_heads),
+            HeadOrder::Tiled => head % self.key_heads,
+        }
+    }
+}
+
+/// How a layer mixes positions.
+#[derive(Clone, Debug)]
+pub enum Mixer {
+    Attention(Attention),
+    ShortConv(ShortConv),
+    DeltaNet(DeltaNet),
+}
+
+impl Mixer {
+    /// Its linear nodes, in the order in which a token meets them.
+    pub fn linears(&self) -> Vec<&Linear> {
+        match self {
+            Self::Attention(a) => vec![&a.q, &a.k, &a.v, &a.o],
+            Self::ShortConv(c) => vec![&c.in_gate, &c.out_gate, &c.value, &c.output],
+            Self::DeltaNet(d) => vec![&d.qkv, &d.gate, &d.beta, &d.alpha, &d.output],
+        }
+    }
+
+    pub fn attention(&self) -> Option<&Attention> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            _ => None,
+        }
+    }
+
+    pub fn attention_mut(&mut self) -> Option<&mut Attention> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            _ => None,
         }
     }
 }
@@ -246,12 +363,12 @@ impl FeedForward {
     }
 }
 
-/// One decoder layer: `x += post(attention(norm(x)))`, `x += post(ffn(norm(x)))`. All norms are `[hidden]`; one that is
+/// One decoder layer: `x += post(mixer(norm(x)))`, `x += post(ffn(norm(x)))`. All norms are `[hidden]`; one that is
 /// not there changes nothing.
 #[derive(Clone, Debug)]
 pub struct Layer {
     pub attn_norm: Option<Vec<f32>>,
-    pub attention: Attention,
+    pub mixer: Mixer,
     pub attn_post_norm: Option<Vec<f32>>,
     pub ffn_norm: Option<Vec<f32>>,
     pub ffn: FeedForward,
@@ -262,13 +379,14 @@ impl Layer {
     /// With norms before attention and before the feed-forward layer.
     pub fn plain(attn_norm: Vec<f32>, attention: Attention, ffn_norm: Vec<f32>, ffn: FeedForward) -> Self {
         let (attn_norm, ffn_norm) = (Some(attn_norm), Some(ffn_norm));
-        Self { attn_norm, attention, attn_post_norm: None, ffn_norm, ffn, ffn_post_norm: None }
+        let mixer = Mixer::Attention(attention);
+        Self { attn_norm, mixer, attn_post_norm: None, ffn_norm, ffn, ffn_post_norm: None }
     }
 
     /// Its linear nodes, in the order in which a token meets them.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        let (a, f) = (&self.attention, &self.ffn);
-        [&a.q, &a.k, &a.v, &a.o, &f.gate, &f.up, &f.down].into_iter()
+        let f = &self.ffn;
+        self.mixer.linears().into_iter().chain([&f.gate, &f.up, &f.down])
     }
 }
 

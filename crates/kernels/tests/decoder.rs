@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use kernels::DType;
-use kernels::backend::{self, Backend, KvType, Logits, Program, ProgramOptions, Span};
+use kernels::backend::{self, Backend, KvType, Logits, Program, ProgramOptions, Span, States};
 use kernels::cpu::CpuBackend;
 use kernels::plan::{
     Attention, Bytes, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, RopeStyle, Scales, Weight,
@@ -85,7 +85,8 @@ fn compile_with(plan: &DecoderPlan, tier: Tier, options: ProgramOptions) -> Box<
 fn logits(program: &mut dyn Program, tokens: &[u32], pages: &[u32], chunk: usize) -> Vec<u32> {
     let mut out = Vec::new();
     for (i, tokens) in tokens.chunks(chunk).enumerate() {
-        let span = Span { tokens, position: i * chunk, reserved: 1024, pages, logits: Logits::All };
+        let span =
+            Span { tokens, position: i * chunk, reserved: 1024, pages, states: States::default(), logits: Logits::All };
         out.extend(backend::run(program, &[span]).unwrap().logits.iter().map(|v| v.to_bits()));
     }
     out
@@ -166,7 +167,14 @@ fn a_batch_gives_each_sequence_what_it_gets_alone() {
     let spans: Vec<Span> = sequences
         .iter()
         .zip(tables)
-        .map(|(tokens, pages)| Span { tokens, position: 0, reserved: 1024, pages, logits: Logits::Last })
+        .map(|(tokens, pages)| Span {
+            tokens,
+            position: 0,
+            reserved: 1024,
+            pages,
+            states: States::default(),
+            logits: Logits::Last,
+        })
         .collect();
     let together = backend::run(&mut *program, &spans).unwrap().logits;
     for (i, alone) in alone.iter().enumerate() {
@@ -175,7 +183,14 @@ fn a_batch_gives_each_sequence_what_it_gets_alone() {
     }
     // What a page holds goes with its copy.
     program.copy_page(5, 7);
-    let next = Span { tokens: &[1], position: 130, reserved: 1024, pages: &[6, 7, 4], logits: Logits::Last };
+    let next = Span {
+        tokens: &[1],
+        position: 130,
+        reserved: 1024,
+        pages: &[6, 7, 4],
+        states: States::default(),
+        logits: Logits::Last,
+    };
     let copied = backend::run(&mut *program, &[next]).unwrap().logits;
     let original = backend::run(&mut *program, &[Span { pages: &[6, 5, 4], ..next }]).unwrap().logits;
     assert_eq!(copied, original);
@@ -186,7 +201,14 @@ fn wrong_batches_are_refused() {
     let mut random = Random(5);
     let plan = plan(&Shape { dtype: DType::F32, head_dim: 32, layers: 1 }, &mut random);
     let mut program = compile(&plan, Tier::Scalar, 1, KvType::F16);
-    let good = Span { tokens: &[1], position: 0, reserved: 1024, pages: &[0], logits: Logits::None };
+    let good = Span {
+        tokens: &[1],
+        position: 0,
+        reserved: 1024,
+        pages: &[0],
+        states: States::default(),
+        logits: Logits::None,
+    };
     assert!(backend::run(&mut *program, &[good]).is_ok());
     for (bad, what) in [
         (Span { tokens: &[], ..good }, "at least one token"),
@@ -204,7 +226,7 @@ fn wrong_batches_are_refused() {
 fn wrong_shapes_are_refused() {
     let mut random = Random(6);
     let mut plan = plan(&Shape { dtype: DType::F32, head_dim: 32, layers: 1 }, &mut random);
-    plan.layers[0].attention.q.weight.rows -= 1;
+    plan.layers[0].mixer.attention_mut().unwrap().q.weight.rows -= 1;
     let options = ProgramOptions { kv: KvType::F16, threads: 1, bf16: false };
     let backend = CpuBackend::new(Tier::Scalar).unwrap();
     let error = backend.compile(plan, &options, &mut |_, _| {}).err().unwrap().to_string();

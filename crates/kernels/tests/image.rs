@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kernels::DType;
-use kernels::backend::{KvType, Logits, ProgramOptions, Span, run};
+use kernels::backend::{KvType, Logits, ProgramOptions, Span, States, run};
 use kernels::cpu::{CpuBackend, ImageEvent, ImageFile};
 use kernels::plan::{
     Attention, Bytes, DecoderPlan, FeedForward, Layer, Linear, NormKind, Rope, RopeStyle, Scales, Source, Weight,
@@ -84,7 +84,14 @@ fn logits(path: &Path, source: &str, keep: bool) -> (Vec<f32>, usize, (bool, boo
     let plan = plan(&packed);
     let mut program = backend.compile_with_image(plan, &options, Some(&image), &mut |_, _| ()).unwrap();
     program.reserve(1).unwrap();
-    let span = Span { tokens: &[5, 69_999, 17], position: 0, reserved: 64, pages: &[0], logits: Logits::All };
+    let span = Span {
+        tokens: &[5, 69_999, 17],
+        position: 0,
+        reserved: 64,
+        pages: &[0],
+        states: States::default(),
+        logits: Logits::All,
+    };
     let found = run(&mut *program, &[span]).unwrap().logits;
     drop(program);
     let events = *events.lock().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use formats::{Checkpoint, Format, RawType, Tensor, TensorInfo};
-use kernels::plan::{Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Rope, Weight};
+use kernels::plan::{Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Mixer, Rope, Weight};
 
 use crate::ModelError;
 use crate::arch::{
@@ -81,7 +81,7 @@ impl Loader<'_> {
             attn_post_norm: norm("post_attention_norm.weight", config.norms.after)?,
             ffn_norm: norm("ffn_norm.weight", config.norms.before)?,
             ffn_post_norm: norm("post_ffw_norm.weight", config.norms.after)?,
-            attention: self.attention(config, layer)?,
+            mixer: Mixer::Attention(self.attention(config, layer)?),
             ffn: self.feed_forward(config, layer)?,
         })
     }
@@ -117,6 +117,7 @@ impl Loader<'_> {
             softcap: config.attention_softcap,
             window: config.window.filter(|_| kind.sliding),
             rope: kind.rope.then_some(usize::from(kind.sliding && config.sliding_rope.is_some())),
+            gated: false,
             q: q_proj,
             k: k_proj,
             v: v_proj,

@@ -3,14 +3,15 @@
 mod cpu;
 mod reference;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use cpu::Run;
 use kernels::DType;
-use kernels::backend::KvType;
+use kernels::backend::{KvType, Logits, Span, States, run};
 use kernels::plan::{
-    Activation, Attention, Bytes, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, LongRope, NormKind, Rope,
-    RopeStyle, Scales, Weight,
+    Activation, Attention, Bytes, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, HeadOrder, Layer, Linear,
+    LongRope, Mixer, NormKind, Rope, RopeStyle, Scales, ShortConv, Weight,
 };
 use kernels::simd::Tier;
 use model::sampler::uniform;
@@ -198,7 +199,7 @@ fn peculiar_plan(dtype: DType, norm: NormKind) -> DecoderPlan {
         layer.ffn_post_norm = Some(d.vector(HIDDEN, 0.5, 1.5));
         layer.ffn.activation = activation;
         layer.ffn.sub_norm = Some(d.vector(INTERMEDIATE, 0.5, 1.5));
-        let attention = &mut layer.attention;
+        let attention = layer.mixer.attention_mut().unwrap();
         (attention.softcap, attention.window) = (Some(5.0), Some(100));
         attention.rope = (i == 0).then_some(1);
         if i == 0 {
@@ -249,4 +250,128 @@ fn a_peculiar_plan_gives_the_same_bits_and_means_what_it_says() {
         assert!(short.iter().zip(&meant).all(|(a, b)| (a - b).abs() < if dtype == "Q8_0" { 0.3 } else { 1e-4 }));
         assert!(!same(&short, &long));
     }
+}
+
+/// A short convolution, a delta net whose value heads share key heads, and attention with gates.
+fn plan_with_states(dtype: DType, order: HeadOrder) -> DecoderPlan {
+    let mut plan = random_plan(dtype, RopeStyle::Half);
+    let mut draws = Draws { seed: 78, next: 0 };
+    let d = &mut draws;
+    let mut square = || d.linear(dtype, HIDDEN, HIDDEN, false);
+    let (in_gate, out_gate, value, output) = (square(), square(), square(), square());
+    let conv =
+        |d: &mut Draws, taps: usize, channels: usize| Conv { taps, weights: d.vector(taps * channels, -0.6, 0.6) };
+    let short = ShortConv { in_gate, out_gate, value, conv: conv(d, 3, HIDDEN), output };
+    // Heads of 64 columns: four times sixteen, which are computed together.
+    let (key_heads, value_heads, key_dim, value_dim) = (2, 4, 32, 64);
+    let channels = 2 * key_heads * key_dim + value_heads * value_dim;
+    let net = DeltaNet {
+        key_heads,
+        value_heads,
+        key_dim,
+        value_dim,
+        order,
+        qkv: d.linear(dtype, channels, HIDDEN, false),
+        conv: conv(d, 4, channels),
+        gate: d.linear(dtype, value_heads * value_dim, HIDDEN, false),
+        beta: d.linear(dtype, value_heads, HIDDEN, false),
+        alpha: d.linear(DType::F32, value_heads, HIDDEN, false),
+        dt_bias: d.vector(value_heads, -1.0, 1.0),
+        decay: d.vector(value_heads, -0.5, -0.01),
+        norm: d.vector(value_dim, 0.5, 1.5),
+        output: d.linear(dtype, HIDDEN, value_heads * value_dim, false),
+    };
+    // Heads of 80 columns: five times sixteen, and no whole blocks.
+    let wide = if dtype.block <= 32 { dtype } else { DType::F32 };
+    let (heads, value_dim) = (2, 80);
+    let channels = heads * (2 * 48 + value_dim);
+    let odd = DeltaNet {
+        key_heads: heads,
+        value_heads: heads,
+        key_dim: 48,
+        value_dim,
+        order,
+        qkv: d.linear(dtype, channels, HIDDEN, false),
+        conv: conv(d, 2, channels),
+        gate: d.linear(dtype, heads * value_dim, HIDDEN, false),
+        beta: d.linear(dtype, heads, HIDDEN, false),
+        alpha: d.linear(dtype, heads, HIDDEN, false),
+        dt_bias: d.vector(heads, -1.0, 1.0),
+        decay: d.vector(heads, -0.5, -0.01),
+        norm: d.vector(value_dim, 0.5, 1.5),
+        output: d.linear(wide, HIDDEN, heads * value_dim, false),
+    };
+    let attention = plan.layers[1].mixer.attention_mut().unwrap();
+    (attention.gated, attention.q) = (true, d.linear(dtype, 2 * 256, HIDDEN, true));
+    for mixer in [Mixer::ShortConv(short), Mixer::DeltaNet(net), Mixer::DeltaNet(odd)] {
+        let layer = Layer { mixer, ..plan.layers[0].clone() };
+        plan.layers.insert(1, layer);
+    }
+    plan
+}
+
+#[test]
+fn states_give_the_same_bits_and_mean_what_the_plan_says() {
+    let tokens = tokens(POSITIONS);
+    let orders = [HeadOrder::Grouped, HeadOrder::Tiled].into_iter().cycle();
+    for (name, order) in ["F32", "Q8_0", "Q4_K"].into_iter().zip(orders) {
+        let plan = plan_with_states(DType::from_name(name).unwrap(), order);
+        let first = Run { tier: Tier::Scalar, threads: 1, kv: KvType::F32, chunk: POSITIONS };
+        let expected = first.logits(&plan, &tokens, POSITIONS);
+        for tier in Tier::all_available() {
+            for (threads, chunk) in [(1, 1), (2, 2), (2, 7), (3, 64), (2, POSITIONS)] {
+                let run = Run { tier, threads, chunk, ..first };
+                assert!(same(&run.logits(&plan, &tokens, POSITIONS), &expected), "{name} {run:?}");
+            }
+        }
+        let run = Run { chunk: 3, threads: 2, ..Run::best(KvType::F32) };
+        let found = run.side_by_side(&plan, &[&tokens[9..], &tokens, &tokens[..31]], POSITIONS);
+        assert!(same(&found[1], &expected) && same(&found[2], &expected[..31 * VOCAB]), "{name} beside others");
+        let meant = reference::logits(&plan, &tokens, POSITIONS);
+        let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+        let difference = squares(&mut meant.iter().zip(&expected).map(|(a, b)| a - b));
+        let error = (difference / squares(&mut meant.iter().copied())).sqrt();
+        println!("{name} {order:?}: {error:.2e}");
+        assert!(error < if name == "F32" { 1e-5 } else { 0.05 }, "{name} {order:?}: {error}");
+    }
+}
+
+/// A span of a sequence that is alone in its program.
+fn span<'a>(tokens: &'a [u32], range: Range<usize>, states: States<'a>) -> Span<'a> {
+    let (position, tokens) = (range.start, &tokens[range]);
+    Span { tokens, position, reserved: POSITIONS, pages: &[1, 0], states, logits: Logits::All }
+}
+
+#[test]
+fn a_copy_of_a_state_goes_on_as_the_original() {
+    let (tokens, plan) = (tokens(POSITIONS), plan_with_states(DType::F32, HeadOrder::Grouped));
+    let expected = Run::best(KvType::F32).logits(&plan, &tokens, POSITIONS);
+    let mut program = Run { threads: 2, ..Run::best(KvType::F32) }.compile(&plan);
+    program.reserve(2).unwrap();
+    program.reserve_states(5).unwrap();
+    let mut compute = |range: Range<usize>, own: u32, copies: &[(usize, u32)]| {
+        let logits = run(&mut *program, &[span(&tokens, range.clone(), States { own, copies })]).unwrap().logits;
+        assert!(same(&logits, &expected[range.start * VOCAB..range.end * VOCAB]), "{range:?} in state {own}");
+    };
+    compute(0..50, 3, &[(1, 0), (20, 1), (50, 2)]);
+    compute(20..40, 1, &[(22, 4)]);
+    compute(22..23, 4, &[]);
+    compute(23..24, 4, &[]);
+    compute(50..POSITIONS, 2, &[]);
+    compute(50..POSITIONS, 3, &[]);
+    compute(1..POSITIONS, 0, &[]);
+    program.copy_state(4, 2);
+    for (own, copies, position, what) in [
+        (5, &[][..], 24, "expected state ids below 5, found 5"),
+        (2, &[(25, 6)], 24, "expected state ids below 5, found 6"),
+        (2, &[], 25, "expected a state of 25 positions, found one of 24"),
+        (2, &[(24, 0)], 24, "expected copies of states behind positions 25 to 30, found [24]"),
+        (2, &[(26, 0), (31, 1)], 24, "expected copies of states behind positions 25 to 30, found [26, 31]"),
+        (2, &[(26, 2)], 24, "expected 2 states, found 1 ids"),
+    ] {
+        let error = run(&mut *program, &[span(&tokens, position..30, States { own, copies })]).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    let rest = run(&mut *program, &[span(&tokens, 24..POSITIONS, States { own: 2, copies: &[] })]).unwrap().logits;
+    assert!(same(&rest, &expected[24 * VOCAB..]), "what was refused has changed nothing");
 }

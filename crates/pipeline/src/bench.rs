@@ -189,8 +189,8 @@ fn prefill(program: &mut dyn Program, cache: &Cache, sequences: &[&[u32]], chunk
         for positions in chunks(0..tokens.len(), chunk) {
             let logits = if positions.end == tokens.len() { Logits::Last } else { Logits::None };
             let position = positions.start;
-            let (reserved, pages) = (cache.positions, cache.pages(sequence));
-            run(program, &[Span { tokens: &tokens[positions], position, reserved, pages, logits }])?;
+            let (reserved, pages, states) = (cache.positions, cache.pages(sequence), cache.states(sequence));
+            run(program, &[Span { tokens: &tokens[positions], position, reserved, pages, states, logits }])?;
         }
     }
     Ok(())
@@ -205,6 +205,7 @@ fn generate(program: &mut dyn Program, cache: &Cache, sequences: &[&[u32]]) -> R
             position,
             reserved: cache.positions,
             pages: cache.pages(sequence),
+            states: cache.states(sequence),
             logits: Logits::Last,
         };
         let spans: Vec<_> = (0..sequences.len()).map(span).collect();

@@ -109,6 +109,7 @@ pub fn evaluate(
                 position: positions.start,
                 reserved: options.context,
                 pages,
+                states: cache.states(0),
                 logits,
             };
             let own = run(program, &[span(cache.pages(0))])?.logits;

@@ -24,6 +24,7 @@ pub fn stream<E: From<BackendError>>(
             position: positions.start,
             reserved: cache.positions,
             pages: cache.pages(0),
+            states: cache.states(0),
             logits: Logits::All,
         };
         sink(&run(program, &[span])?.logits)?;

@@ -164,6 +164,32 @@ fn a_prefix_shared_in_part_of_a_page_is_copied_not_overwritten() {
 }
 
 #[test]
+fn a_prefix_with_states_reaches_up_to_a_copy() {
+    let options = EngineOptions { context: 64, max_batch_tokens: 7, max_sequences: 2 };
+    let mut e = Engine::new(Box::new(HashProgram::with_states()), options).unwrap();
+    let mut ask = |tokens: &[u32]| {
+        let r = request(tokens, 3);
+        let id = e.submit(r.clone()).unwrap();
+        let events = drain(&mut e);
+        let answer = tokens_of(&events, id);
+        assert_eq!(answer, expected(&r, 64).0, "{tokens:?}");
+        (reused_of(&events, id).unwrap(), answer)
+    };
+    let prompt: Vec<u32> = (0..15).collect();
+    let (reused, answer) = ask(&prompt);
+    assert_eq!(reused, 0);
+    // The next turn goes on where the last one ended: its last token was drawn, not computed.
+    let next = [&prompt[..], &answer, &[20, 21]].concat();
+    assert_eq!(ask(&next).0, prompt.len() + answer.len() - 1);
+    // The same prompt begins at the last page that it filled before its end.
+    assert_eq!(ask(&prompt).0, 12);
+    // What leaves the prompt early finds no copy, but leaves one for those after it.
+    let other = |last: u32| [&prompt[..10], &[last; 5]].concat();
+    assert_eq!(ask(&other(17)).0, 0);
+    assert_eq!(ask(&other(18)).0, 8);
+}
+
+#[test]
 fn a_cancelled_request_ends_once() {
     let mut e = engine(32, 8, 1);
     let running = e.submit(request(&[1, 2], 20)).unwrap();
@@ -221,10 +247,13 @@ proptest! {
         requests in prop::collection::vec((0usize..3, 0usize..14, 0u32..3, 1usize..20, any::<u64>(), 0usize..6), 1..14),
         budget in 3usize..40,
         sequences in 1usize..4,
+        with_states in any::<bool>(),
         cancels in prop::collection::vec((0usize..14, 0usize..40), 0..4),
     ) {
         let context = 24;
-        let mut e = engine(context, budget.max(sequences), sequences);
+        let options = EngineOptions { context, max_batch_tokens: budget.max(sequences), max_sequences: sequences };
+        let program = if with_states { HashProgram::with_states() } else { HashProgram::default() };
+        let mut e = Engine::new(Box::new(program), options).unwrap();
         let mut events = Vec::new();
         let mut asked = Vec::new();
         for (trunk, length, tail, max_tokens, seed, pause) in requests {
@@ -252,7 +281,8 @@ proptest! {
         }
         // Nothing but kept prefixes holds pages, and each can be let go of.
         prop_assert!(e.pool.held() <= sequences * context.div_ceil(PAGE));
-        while e.prefixes.evict(&mut e.pool) {}
+        while e.prefixes.evict(&mut e.pool, &mut e.states) {}
         prop_assert_eq!(e.pool.held(), 0);
+        prop_assert_eq!(e.states.as_ref().map_or(0, StatePool::held), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! The activations of a chunk of rows.
 
-use super::weights::{Model, PackedLayer};
+use super::weights::{Model, PackedAttention, PackedLayer, PackedMixer};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
 use crate::simd::LANES;
@@ -9,7 +9,7 @@ use crate::simd::LANES;
 pub struct Buffers {
     /// Values from one row of `x`, `y` and `input` to the next.
     pub hidden: usize,
-    /// Where the q, k and v projections start in a row of `qkv`, and the values from one row to the next.
+    /// Where the q, k and v projections start in a row of `qkv`, and the values from one row to the next, whatever mixes.
     pub qkv_starts: [usize; 4],
     /// Width of the gate and of the up projection.
     pub ffn: usize,
@@ -17,6 +17,8 @@ pub struct Buffers {
     pub gate_up_stride: usize,
     /// Values from one row of `attended`, all heads, each in whole lanes, to the next.
     pub heads: usize,
+    /// Values from one row of `convolved` to the next.
+    pub channels: usize,
     /// The most heads that share a KV head.
     pub group: usize,
     /// The most values of a head, in whole lanes.
@@ -29,8 +31,11 @@ pub struct Buffers {
     pub y: Buffer<f32>,
     /// The input of the next matmul, but for the feed-forward layer's second; its width is the matmul's.
     pub input: Buffer<f32>,
+    /// What the projections of the layer's mixer give.
     pub qkv: Buffer<f32>,
-    /// What attention makes of the queries.
+    /// What the convolution of a delta net gives.
+    pub convolved: Buffer<f32>,
+    /// What attention makes of the queries; the input of the mixer's last matmul.
     pub attended: Buffer<f32>,
     pub gate_up: Buffer<f32>,
     /// Of each rope, cosines and then sines of the rotated pairs.
@@ -47,11 +52,25 @@ impl Buffers {
     pub fn new(model: &Model, rows: usize) -> Result<Self, BackendError> {
         let widest = |f: &dyn Fn(&PackedLayer) -> usize| model.layers.iter().map(f).max().unwrap_or(0);
         let hidden = spread(model.hidden);
-        let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.attention.qkv[i].padded_rows()));
+        let of_attention = |f: &dyn Fn(&PackedAttention) -> usize| widest(&|l| l.mixer.attention().map_or(0, f));
+        let [q, k, v] = [0, 1, 2].map(|i| of_attention(&|a| a.qkv[i].padded_rows()));
+        let projected = |l: &PackedLayer| l.mixer.linears().0.iter().map(|linear| linear.padded_rows()).sum();
         let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows());
-        let heads = spread(widest(&|l| l.attention.dims.heads * l.attention.dims.padded_head()));
-        let (qkv, gate_up_stride) = (spread(q + k + v), spread(2 * ffn));
-        let head = widest(&|l| l.attention.dims.padded_head());
+        let attended = |l: &PackedLayer| match &l.mixer {
+            PackedMixer::Attention(a) => a.dims.heads * a.dims.padded_head(),
+            other => other.linears().1.cols.next_multiple_of(LANES),
+        };
+        let heads = spread(widest(&attended));
+        let (qkv, gate_up_stride) = (spread(widest(&projected).max(q + k + v)), spread(2 * ffn));
+        let head = of_attention(&|a| a.dims.padded_head());
+        let channels = |l: &PackedLayer| match &l.mixer {
+            PackedMixer::DeltaNet(net) => net.conv.channels,
+            _ => 0,
+        };
+        let channels = match widest(&channels) {
+            0 => 0,
+            most => spread(most),
+        };
         let mut angle_starts = vec![0];
         for rope in &model.ropes {
             angle_starts.push(angle_starts[angle_starts.len() - 1] + 2 * rope.inv_freq.len());
@@ -64,13 +83,15 @@ impl Buffers {
             ffn,
             gate_up_stride,
             heads,
-            group: widest(&|l| l.attention.dims.heads / l.attention.dims.kv_heads),
+            channels,
+            group: of_attention(&|a| a.dims.heads / a.dims.kv_heads),
             head,
             angle_starts,
             x: zeroed(hidden)?,
             y: zeroed(hidden)?,
             input: zeroed(hidden.max(Self::widest_input(model)))?,
             qkv: zeroed(qkv)?,
+            convolved: zeroed(channels)?,
             attended: zeroed(heads)?,
             gate_up: zeroed(gate_up_stride)?,
             angles: zeroed(angles)?,
@@ -80,8 +101,8 @@ impl Buffers {
 
     /// The most columns that a linear node takes, in whole lanes, but for the feed-forward layer's second.
     pub fn widest_input(model: &Model) -> usize {
-        let attention = model.layers.iter().map(|l| &l.attention);
-        let widest = attention.map(|a| a.qkv[0].cols.max(a.o.cols)).max().unwrap_or(0);
+        let linears = model.layers.iter().map(|l| l.mixer.linears());
+        let widest = linears.map(|(inputs, last)| inputs[0].cols.max(last.cols)).max().unwrap_or(0);
         widest.max(model.head.cols).next_multiple_of(LANES)
     }
 }

@@ -5,6 +5,9 @@
 //! next norm takes it in.
 
 mod attend;
+mod convolve;
+mod delta_net;
+mod short_conv;
 mod tiles;
 
 use std::ops::Range;
@@ -13,7 +16,8 @@ use std::sync::Mutex;
 use super::buffers::{Buffers, activations};
 use super::matmuls::{Input, Product, matmuls};
 use super::pages::Pages;
-use super::weights::{Model, Norm, PackedLinear, Rounding};
+use super::states::StatePtr;
+use super::weights::{Model, Norm, PackedAttention, PackedLinear, PackedMixer, Rounding};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
 use crate::ops::attention::{PagePtr, Scratch};
@@ -42,6 +46,15 @@ pub struct Row {
     pub reserved: usize,
     /// Whether its logits are wanted.
     pub logits: bool,
+}
+
+/// Where the states of a span lie.
+#[derive(Default)]
+pub struct SpanStates {
+    /// The sequence's own, if the program has states.
+    pub own: Option<StatePtr>,
+    /// Copies to leave: behind so many positions.
+    pub copies: Vec<(usize, StatePtr)>,
 }
 
 /// The model with the buffers of a chunk.
@@ -86,9 +99,17 @@ impl Forward {
         &self.model
     }
 
-    /// Runs `rows` through the decoder: stores their keys and values and writes the logits of those that want them,
-    /// `[wanted, vocab]`. The rows of a span follow one another in ascending position; `tables` has each span's pages.
-    pub fn run(&mut self, rows: &[Row], tables: &[Vec<PagePtr>], pages: &Pages, logits: &mut [f32]) {
+    /// Runs `rows` through the decoder: stores their keys and values, moves states on, and writes the logits of those that
+    /// want them, `[wanted, vocab]`. The rows of a span follow one another in ascending position; `tables` has each span's
+    /// pages, `states` each span's states, and where in a state each layer's part starts.
+    pub fn run(
+        &mut self,
+        rows: &[Row],
+        tables: &[Vec<PagePtr>],
+        pages: &Pages,
+        states: (&[SpanStates], &[usize]),
+        logits: &mut [f32],
+    ) {
         let mut pass = Pass {
             tier: self.tier,
             model: &self.model,
@@ -100,10 +121,17 @@ impl Forward {
             rows,
             tables,
             pages,
+            states: states.0,
+            state_starts: states.1,
+            runs: tiles::tiles(rows, usize::MAX),
         };
         pass.embed();
         for layer in 0..pass.model.layers.len() {
-            pass.attention(layer);
+            match &pass.model.layers[layer].mixer {
+                PackedMixer::Attention(attention) => pass.attention(layer, attention),
+                PackedMixer::ShortConv(conv) => pass.short_conv(layer, conv),
+                PackedMixer::DeltaNet(net) => pass.delta_net(layer, net),
+            }
             pass.feed_forward(layer);
         }
         pass.head(&self.logits, logits);
@@ -122,6 +150,10 @@ struct Pass<'a> {
     rows: &'a [Row],
     tables: &'a [Vec<PagePtr>],
     pages: &'a Pages,
+    states: &'a [SpanStates],
+    state_starts: &'a [usize],
+    /// The rows of each span that is in the chunk.
+    runs: Vec<Range<usize>>,
 }
 
 impl Pass<'_> {
@@ -216,9 +248,8 @@ impl Pass<'_> {
     }
 
     /// `y = o(attention(norm(x)))`.
-    fn attention(&mut self, layer: usize) {
+    fn attention(&mut self, layer: usize, attention: &PackedAttention) {
         let (b, weights) = (self.buffers, &self.model.layers[layer]);
-        let attention = &weights.attention;
         let n = self.rows.len();
         let rounding = self.lay_out(0, &attention.qkv);
         self.norm(n, left_before(self.model, layer), &weights.attn_norm, rounding, &|r| r);
@@ -238,7 +269,7 @@ impl Pass<'_> {
         // What takes the whole row comes after all heads.
         let last = attention.sub_norm.is_none() && rounding != Rounding::Row;
         let int8 = last && rounding == Rounding::Blocks;
-        self.attend(layer, int8);
+        self.attend(layer, attention, int8);
         let (mut x, mut stride) = (b.attended.ptr(), b.heads);
         if attention.dims.head_dim != attention.dims.padded_head() {
             // Rows of whole lanes, where a norm needs them.

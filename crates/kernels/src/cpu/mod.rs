@@ -1,4 +1,4 @@
-//! The CPU backend: weights in panels, pages of keys and values, and a decoder pass over them.
+//! The CPU backend: weights in panels, pages of keys and values, states, and a decoder pass over them.
 
 mod buffers;
 mod caches;
@@ -7,6 +7,7 @@ mod image;
 mod matmuls;
 mod pages;
 mod program;
+mod states;
 mod weights;
 
 pub use image::{ImageEvent, ImageFile};

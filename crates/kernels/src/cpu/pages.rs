@@ -8,16 +8,17 @@ use crate::ops::cache::HeadLayout;
 /// All pages of a program. A page holds the keys and values of [`PAGE`](crate::ops::cache::PAGE) positions, layer by layer, KV head by KV head.
 pub struct Pages {
     pub kv: KvType,
-    /// Where the first KV head of each layer lies.
+    /// Where the first KV head of each layer lies, if it has any.
     layers: Vec<HeadLayout>,
     page_bytes: usize,
     pages: Vec<Buffer<u8>>,
 }
 
 impl Pages {
-    pub fn new(dims: impl Iterator<Item = HeadDims>, kv: KvType) -> Self {
+    pub fn new(dims: impl Iterator<Item = Option<HeadDims>>, kv: KvType) -> Self {
         let mut page_bytes = 0;
-        let layout = |dims: HeadDims| {
+        let layout = |dims: Option<HeadDims>| {
+            let dims = dims.unwrap_or(HeadDims { heads: 0, kv_heads: 0, head_dim: 0 });
             let layout = HeadLayout { head_dim: dims.padded_head(), kv, offset: page_bytes };
             page_bytes += dims.kv_heads * 2 * layout.part_bytes();
             layout

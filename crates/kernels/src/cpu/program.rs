@@ -1,7 +1,8 @@
-//! A compiled decoder: checks batches, cuts them into chunks of rows, and keeps the pages.
+//! A compiled decoder: checks batches, cuts them into chunks of rows, and keeps the pages and states.
 
-use super::forward::{Forward, Row};
+use super::forward::{Forward, Row, SpanStates};
 use super::pages::Pages;
+use super::states::States;
 use super::weights::Model;
 use crate::backend::{BackendError, KvType, Logits, Output, Program, Span, Ticket};
 use crate::ops::attention::PagePtr;
@@ -16,6 +17,7 @@ const CHUNK: usize = 256;
 pub struct CpuProgram {
     forward: Forward,
     pages: Pages,
+    states: States,
     /// Batches that are done and have not been asked for.
     done: Vec<(Ticket, Output)>,
     submitted: u64,
@@ -23,8 +25,9 @@ pub struct CpuProgram {
 
 impl CpuProgram {
     pub fn new(tier: Tier, model: Model, team: Team, kv: KvType) -> Result<Self, BackendError> {
-        let pages = Pages::new(model.layers.iter().map(|l| l.attention.dims), kv);
-        Ok(Self { forward: Forward::new(tier, model, team, CHUNK)?, pages, done: Vec::new(), submitted: 0 })
+        let pages = Pages::new(model.layers.iter().map(|l| l.mixer.attention().map(|a| a.dims)), kv);
+        let states = States::new(model.layers.iter());
+        Ok(Self { forward: Forward::new(tier, model, team, CHUNK)?, pages, states, done: Vec::new(), submitted: 0 })
     }
 
     /// Checks all that the kernels rely on.
@@ -50,7 +53,49 @@ impl CpuProgram {
                 return wrong(format!("expected page ids below {}, found {page}", self.pages.len()));
             }
         }
+        if self.states.bytes() > 0 { self.check_states(batch) } else { Ok(()) }
+    }
+
+    fn check_states(&self, batch: &[Span]) -> Result<(), BackendError> {
+        let wrong = |what: String| Err(BackendError::Batch(what));
+        let mut written: Vec<u32> = Vec::new();
+        for span in batch {
+            let (states, end) = (span.states, span.position + span.tokens.len());
+            written.push(states.own);
+            written.extend(states.copies.iter().map(|(_, state)| state));
+            if let Some(state) = written.iter().find(|state| **state as usize >= self.states.count()) {
+                return wrong(format!("expected state ids below {}, found {state}", self.states.count()));
+            }
+            let position = self.states.position(states.own);
+            if span.position > 0 && position != span.position {
+                return wrong(format!("expected a state of {} positions, found one of {position}", span.position));
+            }
+            let positions = states.copies.iter().map(|(position, _)| *position);
+            if !positions.clone().is_sorted() || positions.clone().any(|p| p <= span.position || p > end) {
+                let (first, found) = (span.position + 1, positions.collect::<Vec<_>>());
+                return wrong(format!("expected copies of states behind positions {first} to {end}, found {found:?}"));
+            }
+        }
+        let count = written.len();
+        written.sort_unstable();
+        written.dedup();
+        if written.len() < count {
+            return wrong(format!("expected {count} states, found {} ids", written.len()));
+        }
         Ok(())
+    }
+
+    /// Where the states of a span lie, which are about to be computed.
+    fn open_states(&mut self, span: &Span) -> SpanStates {
+        if self.states.bytes() == 0 {
+            return SpanStates::default();
+        }
+        self.states.set_position(span.states.own, span.position + span.tokens.len());
+        for (position, state) in span.states.copies {
+            self.states.set_position(*state, *position);
+        }
+        let copies = span.states.copies.iter().map(|(position, state)| (*position, self.states.ptr(*state)));
+        SpanStates { own: Some(self.states.ptr(span.states.own)), copies: copies.collect() }
     }
 }
 
@@ -84,10 +129,25 @@ impl Program for CpuProgram {
         self.pages.copy(from as usize, to as usize);
     }
 
+    fn state_bytes(&self) -> usize {
+        self.states.bytes()
+    }
+
+    fn reserve_states(&mut self, states: usize) -> Result<(), BackendError> {
+        self.states.reserve(states)
+    }
+
+    fn copy_state(&mut self, from: u32, to: u32) {
+        if self.states.bytes() > 0 {
+            self.states.copy(from as usize, to as usize);
+        }
+    }
+
     fn submit(&mut self, batch: &[Span]) -> Result<Ticket, BackendError> {
         self.check(batch)?;
         let tables: Vec<Vec<PagePtr>> =
             batch.iter().map(|s| s.pages.iter().map(|p| PagePtr(self.pages.ptr(*p))).collect()).collect();
+        let states: Vec<SpanStates> = batch.iter().map(|span| self.open_states(span)).collect();
         let rows: Vec<Row> = batch
             .iter()
             .enumerate()
@@ -110,7 +170,7 @@ impl Program for CpuProgram {
         let mut rest = logits.as_mut_slice();
         for chunk in rows.chunks(CHUNK) {
             let (now, later) = rest.split_at_mut(chunk.iter().filter(|r| r.logits).count() * self.vocab());
-            self.forward.run(chunk, &tables, &self.pages, now);
+            self.forward.run(chunk, &tables, &self.pages, (&states, self.states.starts()), now);
             rest = later;
         }
         let ticket = Ticket(self.submitted);

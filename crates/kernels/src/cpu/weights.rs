@@ -7,8 +7,10 @@ use super::image::{self, ImageFile, Keeper, Panels};
 use crate::DType;
 use crate::backend::{BackendError, Observer};
 use crate::buffer::Buffer;
+use crate::ops::conv::MOST_TAPS;
 use crate::plan::{
-    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, Scales, Weight,
+    Activation, Attention, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, Layer, Linear, Mixer, NormKind, Rope,
+    Scales, ShortConv, Weight,
 };
 use crate::quant::panel::{self, BLOCK, MatMulFn};
 use crate::simd::{LANES, Tier};
@@ -76,11 +78,86 @@ pub type Norm = Option<Buffer<f32>>;
 /// A layer's nodes; what each does stands in [`Layer`].
 pub struct PackedLayer {
     pub attn_norm: Norm,
-    pub attention: PackedAttention,
+    pub mixer: PackedMixer,
     pub attn_post_norm: Norm,
     pub ffn_norm: Norm,
     pub ffn: PackedFeedForward,
     pub ffn_post_norm: Norm,
+}
+
+/// As [`Mixer`].
+pub enum PackedMixer {
+    Attention(PackedAttention),
+    ShortConv(PackedShortConv),
+    DeltaNet(PackedDeltaNet),
+}
+
+impl PackedMixer {
+    pub fn attention(&self) -> Option<&PackedAttention> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            _ => None,
+        }
+    }
+
+    /// Its nodes in the order of [`Mixer::linears`]: those that take the layer's input, and the last.
+    pub fn linears(&self) -> (&[PackedLinear], &PackedLinear) {
+        match self {
+            Self::Attention(a) => (&a.qkv, &a.o),
+            Self::ShortConv(c) => (&c.inputs, &c.output),
+            Self::DeltaNet(d) => (&d.inputs, &d.output),
+        }
+    }
+
+    /// Values of its state.
+    pub fn state_len(&self) -> usize {
+        match self {
+            Self::Attention(_) => 0,
+            Self::ShortConv(c) => c.conv.state_len(),
+            Self::DeltaNet(d) => d.conv.state_len() + d.value_heads * d.key_dim * d.value_dim,
+        }
+    }
+}
+
+/// As [`Conv`].
+pub struct PackedConv {
+    pub taps: usize,
+    /// A multiple of 16.
+    pub channels: usize,
+    pub weights: Buffer<f32>,
+}
+
+impl PackedConv {
+    /// Values of the inputs that it keeps.
+    pub fn state_len(&self) -> usize {
+        (self.taps - 1) * self.channels
+    }
+}
+
+/// As [`ShortConv`].
+pub struct PackedShortConv {
+    /// Of the inner gate, the outer gate, and the value.
+    pub inputs: [PackedLinear; 3],
+    pub conv: PackedConv,
+    pub output: PackedLinear,
+}
+
+/// As [`DeltaNet`].
+pub struct PackedDeltaNet {
+    pub key_heads: usize,
+    pub value_heads: usize,
+    pub key_dim: usize,
+    pub value_dim: usize,
+    /// The key head of each value head.
+    pub key_head: Vec<usize>,
+    /// Of queries, keys and values; of the gate; beta; alpha.
+    pub inputs: [PackedLinear; 4],
+    pub conv: PackedConv,
+    /// In whole lanes, as the next.
+    pub dt_bias: Buffer<f32>,
+    pub decay: Buffer<f32>,
+    pub norm: Buffer<f32>,
+    pub output: PackedLinear,
 }
 
 /// As [`Attention`].
@@ -91,6 +168,7 @@ pub struct PackedAttention {
     /// Positions that a query sees, its own included.
     pub window: usize,
     pub rope: Option<usize>,
+    pub gated: bool,
     pub qkv: [PackedLinear; 3],
     /// Norms of each head's queries and keys.
     pub head_norms: [Norm; 2],
@@ -111,8 +189,8 @@ pub struct PackedFeedForward {
 impl PackedLayer {
     /// Its nodes in the order of [`Layer::linears`].
     fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
-        let (a, f) = (&self.attention, &self.ffn);
-        a.qkv.iter().chain([&a.o]).chain(&f.gate_up).chain([&f.down])
+        let ((inputs, last), f) = (self.mixer.linears(), &self.ffn);
+        inputs.iter().chain([last]).chain(&f.gate_up).chain([&f.down])
     }
 }
 
@@ -210,7 +288,11 @@ fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
         for norm in [&layer.attn_norm, &layer.attn_post_norm, &layer.ffn_norm, &layer.ffn_post_norm] {
             check_norm("norm", norm.as_deref(), h)?;
         }
-        check_attention(plan, &layer.attention)?;
+        match &layer.mixer {
+            Mixer::Attention(attention) => check_attention(plan, attention)?,
+            Mixer::ShortConv(conv) => check_short_conv(plan, conv)?,
+            Mixer::DeltaNet(net) => check_delta_net(plan, net)?,
+        }
         let ffn = &layer.ffn;
         let f = ffn.gate.shard.len();
         check_alike("gate and up", &[&ffn.gate, &ffn.up])?;
@@ -253,6 +335,10 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     }
     check_alike("q, k and v", &[&attention.q, &attention.k, &attention.v])?;
     let (h, q, kv) = (plan.hidden, heads * head_dim, kv_heads * head_dim);
+    if attention.gated && matches!(attention.q_norm, Some(HeadNorm::Whole(_))) {
+        return wrong("a norm of all heads' queries, among which gates stand".to_owned());
+    }
+    let q_rows = if attention.gated { 2 * q } else { q };
     for (norm, whole) in [(&attention.q_norm, q), (&attention.k_norm, kv)] {
         match norm {
             Some(HeadNorm::Each(weights)) => check_norm("head norm", Some(weights), head_dim)?,
@@ -262,11 +348,57 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     }
     check_norm("attention norm", attention.sub_norm.as_deref(), q)?;
     for (linear, rows, cols) in
-        [(&attention.q, q, h), (&attention.k, kv, h), (&attention.v, kv, h), (&attention.o, h, q)]
+        [(&attention.q, q_rows, h), (&attention.k, kv, h), (&attention.v, kv, h), (&attention.o, h, q)]
     {
         check_linear(linear, rows, cols)?;
     }
     Ok(())
+}
+
+fn check_short_conv(plan: &DecoderPlan, conv: &ShortConv) -> Result<(), BackendError> {
+    let inputs = [&conv.in_gate, &conv.out_gate, &conv.value];
+    check_alike("gates and value", &inputs)?;
+    check_conv(&conv.conv, plan.hidden)?;
+    inputs.into_iter().chain([&conv.output]).try_for_each(|linear| check_linear(linear, plan.hidden, plan.hidden))
+}
+
+fn check_delta_net(plan: &DecoderPlan, net: &DeltaNet) -> Result<(), BackendError> {
+    let DeltaNet { key_heads, value_heads, key_dim, value_dim, .. } = *net;
+    if key_heads == 0 || value_heads == 0 || !value_heads.is_multiple_of(key_heads) {
+        return wrong(format!("{value_heads} value heads cannot share {key_heads} key heads evenly"));
+    }
+    for (name, dim) in [("key", key_dim), ("value", value_dim)] {
+        if dim == 0 || !dim.is_multiple_of(LANES) {
+            return wrong(format!("delta net: expected {name} heads of a multiple of {LANES} values, found {dim}"));
+        }
+    }
+    check_alike("qkv, gate, beta and alpha", &[&net.qkv, &net.gate, &net.beta, &net.alpha])?;
+    check_conv(&net.conv, net.channels())?;
+    check_norm("dt_bias", Some(&net.dt_bias), value_heads)?;
+    check_norm("decay", Some(&net.decay), value_heads)?;
+    check_norm("delta net's norm", Some(&net.norm), value_dim)?;
+    let (h, values) = (plan.hidden, value_heads * value_dim);
+    for (linear, rows, cols) in [
+        (&net.qkv, net.channels(), h),
+        (&net.gate, values, h),
+        (&net.beta, value_heads, h),
+        (&net.alpha, value_heads, h),
+        (&net.output, h, values),
+    ] {
+        check_linear(linear, rows, cols)?;
+    }
+    Ok(())
+}
+
+fn check_conv(conv: &Conv, channels: usize) -> Result<(), BackendError> {
+    let Conv { taps, weights } = conv;
+    if !(1..=MOST_TAPS).contains(taps) {
+        return wrong(format!("convolution: expected 1 to {MOST_TAPS} taps, found {taps}"));
+    }
+    if !channels.is_multiple_of(LANES) {
+        return wrong(format!("convolution: expected a multiple of {LANES} channels, found {channels}"));
+    }
+    check_norm("convolution", Some(weights), taps * channels)
 }
 
 /// Nodes with the same input must want it alike where they are ternary.
@@ -356,7 +488,7 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLi
     let mut layer = |layer: &Layer| {
         Ok::<_, BackendError>(PackedLayer {
             attn_norm: norm(layer.attn_norm.as_deref())?,
-            attention: attention(&layer.attention, &mut linear)?,
+            mixer: mixer(&layer.mixer, &mut linear)?,
             attn_post_norm: norm(layer.attn_post_norm.as_deref())?,
             ffn_norm: norm(layer.ffn_norm.as_deref())?,
             ffn: feed_forward(&layer.ffn, &mut linear)?,
@@ -375,8 +507,46 @@ fn norm(weights: Option<&[f32]>) -> Result<Norm, BackendError> {
 /// Lays out one node behind those before it.
 type LayOut<'a> = &'a mut dyn FnMut(&Linear) -> Result<PackedLinear, BackendError>;
 
+fn mixer(mixer: &Mixer, linear: LayOut) -> Result<PackedMixer, BackendError> {
+    Ok(match mixer {
+        Mixer::Attention(weights) => PackedMixer::Attention(attention(weights, linear)?),
+        Mixer::ShortConv(weights) => PackedMixer::ShortConv(short_conv(weights, linear)?),
+        Mixer::DeltaNet(weights) => PackedMixer::DeltaNet(delta_net(weights, linear)?),
+    })
+}
+
+fn conv(conv: &Conv) -> Result<PackedConv, BackendError> {
+    let Conv { taps, weights } = conv;
+    Ok(PackedConv { taps: *taps, channels: weights.len() / taps, weights: padded(weights)? })
+}
+
+fn short_conv(weights: &ShortConv, linear: LayOut) -> Result<PackedShortConv, BackendError> {
+    Ok(PackedShortConv {
+        inputs: [linear(&weights.in_gate)?, linear(&weights.out_gate)?, linear(&weights.value)?],
+        conv: conv(&weights.conv)?,
+        output: linear(&weights.output)?,
+    })
+}
+
+fn delta_net(net: &DeltaNet, linear: LayOut) -> Result<PackedDeltaNet, BackendError> {
+    let DeltaNet { key_heads, value_heads, key_dim, value_dim, .. } = *net;
+    Ok(PackedDeltaNet {
+        key_heads,
+        value_heads,
+        key_dim,
+        value_dim,
+        key_head: (0..value_heads).map(|head| net.key_head(head)).collect(),
+        inputs: [linear(&net.qkv)?, linear(&net.gate)?, linear(&net.beta)?, linear(&net.alpha)?],
+        conv: conv(&net.conv)?,
+        dt_bias: padded(&net.dt_bias)?,
+        decay: padded(&net.decay)?,
+        norm: padded(&net.norm)?,
+        output: linear(&net.output)?,
+    })
+}
+
 fn attention(attention: &Attention, linear: LayOut) -> Result<PackedAttention, BackendError> {
-    let Attention { heads, kv_heads, head_dim, scale, softcap, window, rope, .. } = *attention;
+    let Attention { heads, kv_heads, head_dim, scale, softcap, window, rope, gated, .. } = *attention;
     let norms = [&attention.q_norm, &attention.k_norm];
     let each = |n: &Option<HeadNorm>| match n {
         Some(HeadNorm::Each(weights)) => padded(weights).map(Some),
@@ -392,6 +562,7 @@ fn attention(attention: &Attention, linear: LayOut) -> Result<PackedAttention, B
         softcap,
         window: window.unwrap_or(usize::MAX),
         rope,
+        gated,
         qkv: [linear(&attention.q)?, linear(&attention.k)?, linear(&attention.v)?],
         head_norms: [each(norms[0])?, each(norms[1])?],
         whole_norms: [whole(norms[0])?, whole(norms[1])?],

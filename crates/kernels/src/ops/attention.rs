@@ -90,8 +90,10 @@ pub struct Queries<'a> {
     pub softcap: Option<f32>,
     /// A query sees as many keys, its own included.
     pub window: usize,
-    /// First head of the group in the first query's projection, and the values from one query to the next.
+    /// First head of the group in the first query's projection, the values from one head to the next, and from one query
+    /// to the next.
     pub q: *const f32,
+    pub q_head: usize,
     pub q_stride: usize,
     /// Cosines and then sines of the first query, and likewise.
     pub angles: *const f32,
@@ -296,7 +298,7 @@ impl Work<'_> {
         unsafe {
             for row in 0..self.rows() {
                 let (query, head) = (row / self.group, row % self.group);
-                let q = self.q.add(query * self.q_stride + head * self.shape.head_dim);
+                let q = self.q.add(query * self.q_stride + head * self.q_head);
                 let angles = self.angles.add(query * self.angles_stride);
                 let to = queries.add(row * dim);
                 self.shape.prepare::<S>(q, self.q_norm, angles, to);

@@ -1,5 +1,6 @@
-//! The gated linear unit.
+//! The gated linear unit, and other products of rows.
 
+use super::delta::sigmoid;
 use crate::plan::Activation;
 use crate::simd::{Kernel, LANES, Simd};
 
@@ -30,6 +31,53 @@ impl Kernel for Glu {
     }
 }
 
+/// `x *= sigmoid(gate)`, over `cols` values, a multiple of 16.
+///
+/// Safety: both have `cols` values; nothing else touches x.
+pub struct SigmoidGate {
+    pub x: *mut f32,
+    pub gate: *const f32,
+    pub cols: usize,
+}
+
+impl Kernel for SigmoidGate {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        // SAFETY: all offsets are below `cols`.
+        unsafe {
+            for i in (0..self.cols).step_by(LANES) {
+                let factor = sigmoid::<S>(S::load(self.gate.add(i)));
+                S::store(self.x.add(i), S::mul(S::load(self.x.add(i)), factor));
+            }
+        }
+    }
+}
+
+/// `x *= by`, over `cols` values, a multiple of 16.
+///
+/// Safety: both have `cols` values; nothing else touches x.
+pub struct Times {
+    pub x: *mut f32,
+    pub by: *const f32,
+    pub cols: usize,
+}
+
+impl Kernel for Times {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) {
+        // SAFETY: all offsets are below `cols`.
+        unsafe {
+            for i in (0..self.cols).step_by(LANES) {
+                S::store(self.x.add(i), S::mul(S::load(self.x.add(i)), S::load(self.by.add(i))));
+            }
+        }
+    }
+}
+
 impl Glu {
     #[inline(always)]
     unsafe fn with<S: Simd, A: Function>(&self) {
@@ -44,13 +92,13 @@ impl Glu {
 }
 
 /// An activation function.
-trait Function {
+pub(super) trait Function {
     /// # Safety
     /// As [`Simd`].
     unsafe fn of<S: Simd>(x: S::F) -> S::F;
 }
 
-struct Silu;
+pub(super) struct Silu;
 
 impl Function for Silu {
     #[inline(always)]

@@ -4,6 +4,8 @@ pub mod attention;
 mod bf16;
 pub mod cache;
 pub mod cache_q8;
+pub mod conv;
+pub mod delta;
 mod float;
 pub mod glu;
 pub mod heads;

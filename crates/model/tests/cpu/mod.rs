@@ -1,6 +1,6 @@
 //! Logits by the CPU backend.
 
-use kernels::backend::{Backend, KvType, Logits, Program, ProgramOptions, Span, run};
+use kernels::backend::{Backend, KvType, Logits, Program, ProgramOptions, Span, States, run};
 use kernels::cpu::CpuBackend;
 use kernels::plan::DecoderPlan;
 use kernels::simd::Tier;
@@ -26,17 +26,25 @@ impl Run {
         let mut program = self.compile(plan);
         let pages = tokens.len().div_ceil(program.page_positions()) as u32;
         program.reserve(pages as usize + 1).unwrap();
+        program.reserve_states(1).unwrap();
         let table: Vec<u32> = (0..pages).map(|i| if i == 0 { pages } else { i - 1 }).collect();
         let mut rows = Vec::new();
         for (i, chunk) in tokens.chunks(self.chunk.min(tokens.len())).enumerate() {
             let position = i * self.chunk;
-            let span = Span { tokens: chunk, position, reserved, pages: &table, logits: Logits::All };
+            let span = Span {
+                tokens: chunk,
+                position,
+                reserved,
+                pages: &table,
+                states: States::default(),
+                logits: Logits::All,
+            };
             rows.extend(run(&mut *program, &[span]).unwrap().logits);
         }
         rows
     }
 
-    fn compile(&self, plan: &DecoderPlan) -> Box<dyn Program> {
+    pub fn compile(&self, plan: &DecoderPlan) -> Box<dyn Program> {
         let options = ProgramOptions { kv: self.kv, threads: self.threads, bf16: false };
         let backend = CpuBackend::new(self.tier).unwrap();
         backend.compile(plan.clone(), &options, &mut |_, _| ()).unwrap()
@@ -49,6 +57,7 @@ impl Run {
         let longest = sequences.iter().map(|s| s.len()).max().unwrap();
         let pages = longest.div_ceil(program.page_positions()) as u32;
         program.reserve(pages as usize * sequences.len()).unwrap();
+        program.reserve_states(sequences.len()).unwrap();
         let tables: Vec<Vec<u32>> =
             (0..sequences.len() as u32).map(|i| (i * pages..(i + 1) * pages).rev().collect()).collect();
         let mut rows = vec![Vec::new(); sequences.len()];
@@ -57,7 +66,8 @@ impl Run {
             let span = |i: &usize| {
                 let end = sequences[*i].len().min(position + self.chunk);
                 let (tokens, pages) = (&sequences[*i][position..end], &tables[*i]);
-                Span { tokens, position, reserved, pages, logits: Logits::All }
+                let states = States { own: *i as u32, copies: &[] };
+                Span { tokens, position, reserved, pages, states, logits: Logits::All }
             };
             let spans: Vec<Span> = under_way.iter().map(span).collect();
             let logits = run(&mut *program, &spans).unwrap().logits;

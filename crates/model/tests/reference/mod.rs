@@ -1,7 +1,8 @@
 //! The slow oracle: a `DecoderPlan` interpreted literally, every sum in f64, nothing stored in less than f64.
 
 use kernels::plan::{
-    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Linear, NormKind, Rope, RopeStyle, Weight,
+    Activation, Attention, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, Linear, Mixer, NormKind, Rope,
+    RopeStyle, ShortConv, Weight,
 };
 
 /// One vector for each position.
@@ -13,7 +14,12 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
     let mut x: Rows = tokens.iter().map(|&token| decode_row(&plan.embedding, token as usize)).collect();
     scale(&mut x, scales.embedding);
     for layer in &plan.layers {
-        let y = attention(plan, &layer.attention, &norm_all(plan, &x, layer.attn_norm.as_deref()), reserved);
+        let normed = norm_all(plan, &x, layer.attn_norm.as_deref());
+        let y = match &layer.mixer {
+            Mixer::Attention(layer) => attention(plan, layer, &normed, reserved),
+            Mixer::ShortConv(layer) => short_conv(layer, &normed),
+            Mixer::DeltaNet(layer) => delta_net(plan, layer, &normed),
+        };
         let mut y = norm_all(plan, &y, layer.attn_post_norm.as_deref());
         scale(&mut y, scales.residual);
         add(&mut x, &y);
@@ -39,7 +45,7 @@ fn feed_forward(plan: &DecoderPlan, ffn: &FeedForward, x: &Rows) -> Rows {
     let (mut inner, up) = (linear(&ffn.gate, x), linear(&ffn.up, x));
     for (gate, up) in inner.iter_mut().flatten().zip(up.iter().flatten()) {
         let activated = match ffn.activation {
-            Activation::Silu => *gate / (1.0 + (-*gate).exp()),
+            Activation::Silu => silu(*gate),
             Activation::GeluTanh => {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (*gate + 0.044715 * gate.powi(3));
                 0.5 * *gate * (1.0 + inner.tanh())
@@ -51,10 +57,78 @@ fn feed_forward(plan: &DecoderPlan, ffn: &FeedForward, x: &Rows) -> Rows {
     linear(&ffn.down, &norm_all(plan, &inner, ffn.sub_norm.as_deref()))
 }
 
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn silu(x: f64) -> f64 {
+    x * sigmoid(x)
+}
+
+fn convolve(conv: &Conv, x: &Rows) -> Rows {
+    let channels = conv.weights.len() / conv.taps;
+    let value = |position: usize, channel: usize| {
+        let tap = |tap: usize| {
+            let at = (position + tap + 1).checked_sub(conv.taps)?;
+            Some(x[at][channel] * f64::from(conv.weights[tap * channels + channel]))
+        };
+        (0..conv.taps).filter_map(tap).sum()
+    };
+    (0..x.len()).map(|position| (0..channels).map(|channel| value(position, channel)).collect()).collect()
+}
+
+fn multiply(x: &mut Rows, y: &Rows) {
+    x.iter_mut().flatten().zip(y.iter().flatten()).for_each(|(x, y)| *x *= y);
+}
+
+fn short_conv(layer: &ShortConv, x: &Rows) -> Rows {
+    let mut inner = linear(&layer.in_gate, x);
+    multiply(&mut inner, &linear(&layer.value, x));
+    let mut outer = convolve(&layer.conv, &inner);
+    multiply(&mut outer, &linear(&layer.out_gate, x));
+    linear(&layer.output, &outer)
+}
+
+fn delta_net(plan: &DecoderPlan, layer: &DeltaNet, x: &Rows) -> Rows {
+    let (key_dim, value_dim) = (layer.key_dim, layer.value_dim);
+    let mut qkv = convolve(&layer.conv, &linear(&layer.qkv, x));
+    qkv.iter_mut().flatten().for_each(|v| *v = silu(*v));
+    let (gates, betas, alphas) = (linear(&layer.gate, x), linear(&layer.beta, x), linear(&layer.alpha, x));
+    let unit = |head: &[f64]| -> Vec<f64> {
+        let length = (dot(head, head) + f64::from(DeltaNet::LENGTH_EPS)).sqrt();
+        head.iter().map(|v| v / length).collect()
+    };
+    let mut states = vec![vec![vec![0.0; value_dim]; key_dim]; layer.value_heads];
+    let mut out = Rows::new();
+    for (position, row) in qkv.iter().enumerate() {
+        let mut result = Vec::new();
+        for (head, state) in states.iter_mut().enumerate() {
+            let key = layer.key_head(head) * key_dim;
+            let keys = layer.key_heads * key_dim;
+            let (q, k) = (unit(&row[key..key + key_dim]), unit(&row[keys + key..keys + key + key_dim]));
+            let v = &row[2 * keys + head * value_dim..][..value_dim];
+            let beta = sigmoid(betas[position][head]);
+            let step = (alphas[position][head] + f64::from(layer.dt_bias[head])).exp().ln_1p();
+            let kept = (f64::from(layer.decay[head]) * step).exp();
+            state.iter_mut().flatten().for_each(|s| *s *= kept);
+            let mut y = vec![0.0; value_dim];
+            for column in 0..value_dim {
+                let known: f64 = (0..key_dim).map(|i| state[i][column] * k[i]).sum();
+                let change = beta * (v[column] - known);
+                (0..key_dim).for_each(|i| state[i][column] += k[i] * change);
+                y[column] = (0..key_dim).map(|i| state[i][column] * q[i]).sum::<f64>() / (key_dim as f64).sqrt();
+            }
+            let gate = &gates[position][head * value_dim..][..value_dim];
+            result.extend(norm(plan, &y, &layer.norm).iter().zip(gate).map(|(y, gate)| y * silu(*gate)));
+        }
+        out.push(result);
+    }
+    linear(&layer.output, &out)
+}
+
 fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -> Rows {
     let head_dim = layer.head_dim;
-    let heads_of = |node: &Linear, head_norm: &Option<HeadNorm>| {
-        let mut rows = linear(node, x);
+    let heads_of = |mut rows: Rows, head_norm: &Option<HeadNorm>| {
         for (position, row) in rows.iter_mut().enumerate() {
             if let Some(HeadNorm::Whole(weights)) = head_norm {
                 *row = norm(plan, row, weights);
@@ -70,8 +144,18 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -
         }
         rows
     };
-    let queries = heads_of(&layer.q, &layer.q_norm);
-    let keys = heads_of(&layer.k, &layer.k_norm);
+    let mut queries = linear(&layer.q, x);
+    let mut gates = Rows::new();
+    if layer.gated {
+        let every_other = |rows: &Rows, first: usize| -> Rows {
+            let of_row = |row: &Vec<f64>| row.chunks(head_dim).skip(first).step_by(2).flatten().copied().collect();
+            rows.iter().map(of_row).collect()
+        };
+        (queries, gates) = (every_other(&queries, 0), every_other(&queries, 1));
+        gates.iter_mut().flatten().for_each(|gate| *gate = sigmoid(*gate));
+    }
+    let queries = heads_of(queries, &layer.q_norm);
+    let keys = heads_of(linear(&layer.k, x), &layer.k_norm);
     let values = linear(&layer.v, x);
 
     let mut out = Rows::new();
@@ -92,6 +176,7 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -
         }
         out.push(result);
     }
+    multiply(&mut out, &gates);
     linear(&layer.o, &norm_all(plan, &out, layer.sub_norm.as_deref()))
 }
 

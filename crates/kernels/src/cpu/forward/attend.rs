@@ -7,10 +7,11 @@ use super::tiles::{Part, parts, segments_of, tiles};
 use super::{Pass, each_row, in_groups};
 use crate::backend::KvType;
 use crate::buffer::Buffer;
-use crate::cpu::weights::HeadDims;
+use crate::cpu::weights::{HeadDims, PackedAttention};
 use crate::ops::attention::{Queries, Scratch, partial_len, segments};
 use crate::ops::cache::PAGE;
 use crate::ops::cache_q8::Q8;
+use crate::ops::glu::SigmoidGate;
 use crate::ops::heads::{HeadShape, StoreKeyValue};
 use crate::plan::RopeStyle;
 use crate::quant::panel::BLOCK;
@@ -23,12 +24,13 @@ const QUERIES_AT_ONCE: usize = 64;
 impl Pass<'_> {
     /// Attention of all rows: an item per span, KV head and tile of queries. Quantizes the result if `int8`, unless heads
     /// do not fill their lanes.
-    pub(super) fn attend(&mut self, layer: usize, int8: bool) {
+    pub(super) fn attend(&mut self, layer: usize, attention: &PackedAttention, int8: bool) {
         let (tier, model, b, scratch, quantized) =
             (self.tier, self.model, self.buffers, self.scratch, &self.quantized[0]);
         let (rows, tables, pages) = (self.rows, self.tables, self.pages);
-        let attention = &model.layers[layer].attention;
         let dims = attention.dims;
+        // A head's gate follows its query.
+        let q_head = if attention.gated { 2 * dims.head_dim } else { dims.head_dim };
         let (padded, group) = (dims.padded_head(), dims.heads / dims.kv_heads);
         // Without RoPE no pair rotates, and no angle is read.
         let rope = attention.rope.map(|rope| &model.ropes[rope]);
@@ -93,7 +95,8 @@ impl Pass<'_> {
                 scale: attention.scale,
                 softcap: attention.softcap,
                 window: attention.window,
-                q: projected(tile.start, 0).wrapping_add(kv_head * group * dims.head_dim),
+                q: projected(tile.start, 0).wrapping_add(kv_head * group * q_head),
+                q_head,
                 q_stride: b.qkv_starts[3],
                 angles: angles(tile.start),
                 angles_stride,
@@ -101,13 +104,22 @@ impl Pass<'_> {
                 out_stride: b.heads,
             }
         };
-        let quantize = |tile: Range<usize>, kv_head: usize| {
+        let finish = |tile: Range<usize>, kv_head: usize| {
             let first = kv_head * group * padded;
-            for r in if int8 && whole_blocks { tile } else { 0..0 } {
+            for r in tile {
                 let x = b.attended.ptr().wrapping_add(r * b.heads + first);
-                let blocks = first / BLOCK..(first + group * padded) / BLOCK;
-                // SAFETY: the tier is available, and the item's part of the row is its own.
-                unsafe { tier.run(quantized.quantize(r, blocks, x)) }
+                let gates = if attention.gated { group } else { 0 };
+                for head in 0..gates {
+                    let gate = projected(r, 0).wrapping_add((kv_head * group + head) * q_head + dims.head_dim);
+                    // SAFETY: the tier is available, and the item's part of the row is its own; behind a gate that fills no
+                    // whole lanes stand other projections.
+                    unsafe { tier.run(SigmoidGate { x: x.wrapping_add(head * padded), gate, cols: padded }) }
+                }
+                if int8 && whole_blocks {
+                    let blocks = first / BLOCK..(first + group * padded) / BLOCK;
+                    // SAFETY: as above.
+                    unsafe { tier.run(quantized.quantize(r, blocks, x)) }
+                }
             }
         };
         let items = tiles.len() * dims.kv_heads;
@@ -146,7 +158,7 @@ impl Pass<'_> {
                     // SAFETY: the tier is available; the partials are there, and each item has its own part of the output.
                     unsafe { tier.run(query(&tile, kv_head).merged(partials(item), own)) }
                 });
-                quantize(tile, kv_head);
+                finish(tile, kv_head);
             });
         } else {
             self.team.run(items, &|item| {
@@ -166,7 +178,7 @@ impl Pass<'_> {
                         }
                     }
                 });
-                quantize(tile, kv_head);
+                finish(tile, kv_head);
             });
         }
         if int8 && !whole_blocks && dims.head_dim == padded {
