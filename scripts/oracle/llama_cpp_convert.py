@@ -29,7 +29,8 @@ def reference_gguf(llama_cpp: Path, folder: Path, out: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     dtype = config.get("dtype") or config["text_config"]["dtype"]
     kind = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}[dtype]
+    more = ["--no-mtp"] if config["model_type"].startswith("qwen3_5") else []
     args = [llama_cpp, llama_cpp / "gguf-py", folder, "--outfile", out, "--outtype", kind]
-    done = subprocess.run([sys.executable, "-c", PATCH, *map(str, args)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", PATCH, *map(str, args), *more], capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{folder}: {done.stderr}")

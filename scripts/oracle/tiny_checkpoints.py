@@ -100,8 +100,34 @@ def cases() -> list[Case]:
         Case("bitnet", 40, bitnet(), torch.bfloat16, positions=LONG),
         Case("bitnet-online", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="online")),
         Case("bitnet-packed", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="offline")),
+        *[Case(name, 50 + i, config, torch.bfloat16, positions=LONG) for i, (name, config) in enumerate(with_states().items())],
         *[Case(name, 10 + i, config, torch.bfloat16, positions=LONG) for i, (name, config) in enumerate(families().items())],
     ]
+
+
+def with_states() -> dict[str, object]:
+    """Families with layers that keep states."""
+    plain = dict(hidden_size=32, intermediate_size=48, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256, **COMMON)
+    rope = dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25, mrope_interleaved=True, mrope_section=[2, 1, 1])
+    linear = dict(linear_key_head_dim=16, linear_value_head_dim=16, linear_num_key_heads=2, linear_conv_kernel_dim=4)
+    qwen = dict(plain, num_hidden_layers=4, head_dim=32, rope_parameters=rope, **linear)
+    return {
+        "lfm2": t.Lfm2Config(
+            **plain, num_hidden_layers=4, layer_types=["conv", "full_attention", "conv", "conv"], block_multiple_of=16,
+            tie_word_embeddings=True, rope_parameters=dict(rope_type="default", rope_theta=10000.0),
+        ),
+        # Value heads that share key heads.
+        "qwen35": t.Qwen3_5TextConfig(**qwen, linear_num_value_heads=4, tie_word_embeddings=True),
+        # The text part of a model that sees.
+        "qwen35-vision": t.Qwen3_5Config(
+            text_config=dict(qwen, num_hidden_layers=2, layer_types=["full_attention", "linear_attention"], linear_num_value_heads=2),
+            vision_config=dict(
+                hidden_size=16, intermediate_size=16, depth=1, num_heads=1, out_hidden_size=32, patch_size=4,
+                spatial_merge_size=1, num_position_embeddings=16,
+            ),
+            image_token_id=0, video_token_id=1, vision_start_token_id=2, vision_end_token_id=3,
+        ),
+    }  # fmt: skip
 
 
 TERNARY = dict(quant_method="bitnet", linear_class="autobitlinear", modules_to_not_convert=["lm_head"])
@@ -191,10 +217,14 @@ def families() -> dict[str, object]:
 
 def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
     """Weights such that every part counts: logits of standard deviation about 1.5, attention neither uniform nor one-hot."""
-    lacks_one = model.config.model_type.startswith("gemma")
+    lacks_one = model.config.model_type.startswith(("gemma", "qwen3_5"))
     for name, p in model.named_parameters():
         with torch.no_grad():
-            if "norm" in name and lacks_one:
+            if name.endswith("A_log"):
+                p.uniform_(-4.0, 0.0, generator=rng)
+            elif "conv" in name and p.dim() == 3:
+                p.normal_(0.0, 1.0 / math.sqrt(p.shape[2]), generator=rng)
+            elif "norm" in name and lacks_one and "linear_attn.norm" not in name:
                 p.uniform_(-0.5, 0.5, generator=rng)
             elif "norm" in name:
                 p.uniform_(0.5, 1.5, generator=rng)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use formats::{Checkpoint, Config, Format, RawType, TensorInfo};
 use kernels::backend::KvType;
-use model::arch::{Architecture, DecoderConfig};
+use model::arch::{Architecture, DecoderConfig, MixerType};
 use pipeline::card::Card;
 use serde::Serialize;
 
@@ -170,7 +170,8 @@ impl Facts {
 
 impl Shape {
     fn of(config: &DecoderConfig) -> Self {
-        let kv = |kv: KvType| 2 * config.layers * config.kv_heads * kv.bytes(config.head_dim);
+        let attends = config.layer_types.iter().filter(|layer| layer.mixer == MixerType::Attention).count();
+        let kv = |kv: KvType| 2 * attends * config.kv_heads * kv.bytes(config.head_dim);
         Self {
             layers: config.layers,
             hidden: config.hidden,

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 
 use formats::{Checkpoint, Format, RawType, Tensor, TensorInfo};
-use kernels::plan::{Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Mixer, Rope, Weight};
+use kernels::plan::{
+    Attention, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, Layer, Linear, Mixer, Rope, ShortConv, Weight,
+};
 
 use crate::ModelError;
 use crate::arch::{
-    Architecture, DecoderConfig, HfNames, Presence, QkNorm, ROPE_LONG, ROPE_SHORT, RopeScaling, Ternary,
+    Architecture, DecoderConfig, DeltaNetConfig, HfNames, MixerType, Presence, QkNorm, ROPE_LONG, ROPE_SHORT,
+    RopeScaling, Ternary,
 };
 use crate::ternary;
 
@@ -45,8 +48,10 @@ pub(crate) fn plan_of(
     for layer in 0..config.layers {
         layers.push(loader.layer(config, layer)?);
     }
-    let output_norm = loader.norm(config, "output_norm.weight", config.hidden)?;
-    loader.refuse_unused()?;
+    // One family's files call it a norm of embeddings.
+    let output_norm = loader.first_of(&["token_embd_norm.weight", "output_norm.weight"]);
+    let output_norm = loader.norm(config, output_norm, config.hidden)?;
+    loader.refuse_unused(config)?;
     Ok(DecoderPlan {
         hidden: config.hidden,
         vocab: config.vocab,
@@ -74,14 +79,23 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&mut self, config: &DecoderConfig, layer: usize) -> Result<Layer, ModelError> {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let mut norm =
-            |part: &str, there: bool| there.then(|| self.norm(config, &name(part), config.hidden)).transpose();
+        // Without norms behind the two, this is one between them.
+        let between = ["post_attention_norm.weight", "ffn_norm.weight"].map(name);
+        let between = match config.norms.after {
+            false => self.first_of(&between.each_ref().map(String::as_str)).to_owned(),
+            true => name("ffn_norm.weight"),
+        };
+        let mut norm = |name: &str, there: bool| there.then(|| self.norm(config, name, config.hidden)).transpose();
         Ok(Layer {
-            attn_norm: norm("attn_norm.weight", config.norms.before)?,
-            attn_post_norm: norm("post_attention_norm.weight", config.norms.after)?,
-            ffn_norm: norm("ffn_norm.weight", config.norms.before)?,
-            ffn_post_norm: norm("post_ffw_norm.weight", config.norms.after)?,
-            mixer: Mixer::Attention(self.attention(config, layer)?),
+            attn_norm: norm(&name("attn_norm.weight"), config.norms.before)?,
+            attn_post_norm: norm(&name("post_attention_norm.weight"), config.norms.after)?,
+            ffn_norm: norm(&between, config.norms.before)?,
+            ffn_post_norm: norm(&name("post_ffw_norm.weight"), config.norms.after)?,
+            mixer: match (config.layer_types[layer].mixer, &config.delta_net) {
+                (MixerType::ShortConv { taps }, _) => Mixer::ShortConv(self.short_conv(config, layer, taps)?),
+                (MixerType::DeltaNet, Some(net)) => Mixer::DeltaNet(self.delta_net(config, net, layer)?),
+                _ => Mixer::Attention(self.attention(config, layer)?),
+            },
             ffn: self.feed_forward(config, layer)?,
         })
     }
@@ -91,16 +105,17 @@ impl Loader<'_> {
         let DecoderConfig { hidden, heads, kv_heads, head_dim, biases, .. } = *config;
         let kind = config.layer_types[layer];
         let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        let q_rows = if config.attention_gate { 2 * q } else { q };
         let [q_proj, k_proj, v_proj] = if self.has(&name("attn_qkv.weight")) {
             let mut rows = 0;
-            let fused = self.linear(&name("attn_qkv"), q + 2 * kv, hidden, biases.qkv)?;
-            [q, kv, kv].map(|count| {
+            let fused = self.linear(&name("attn_qkv"), q_rows + 2 * kv, hidden, biases.qkv)?;
+            [q_rows, kv, kv].map(|count| {
                 rows += count;
                 part(&fused, rows - count..rows)
             })
         } else {
             let mut linear = |part: &str, rows: usize| self.linear(&name(part), rows, hidden, biases.qkv);
-            [linear("attn_q", q)?, linear("attn_k", kv)?, linear("attn_v", kv)?]
+            [linear("attn_q", q_rows)?, linear("attn_k", kv)?, linear("attn_v", kv)?]
         };
         let head_norm = |loader: &mut Self, part: &str, width: usize| {
             Ok::<_, ModelError>(match config.qk_norm {
@@ -117,7 +132,7 @@ impl Loader<'_> {
             softcap: config.attention_softcap,
             window: config.window.filter(|_| kind.sliding),
             rope: kind.rope.then_some(usize::from(kind.sliding && config.sliding_rope.is_some())),
-            gated: false,
+            gated: config.attention_gate,
             q: q_proj,
             k: k_proj,
             v: v_proj,
@@ -126,6 +141,63 @@ impl Loader<'_> {
             sub_norm: config.norms.sub.then(|| self.norm(config, &name("attn_sub_norm.weight"), q)).transpose()?,
             o: self.linear(&name("attn_output"), hidden, q, biases.attention_output)?,
         })
+    }
+
+    fn short_conv(&mut self, config: &DecoderConfig, layer: usize, taps: usize) -> Result<ShortConv, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.shortconv.{part}");
+        let hidden = config.hidden;
+        let inputs = self.linear(&name("in_proj"), 3 * hidden, hidden, Presence::Absent)?;
+        Ok(ShortConv {
+            in_gate: part(&inputs, 0..hidden),
+            out_gate: part(&inputs, hidden..2 * hidden),
+            value: part(&inputs, 2 * hidden..3 * hidden),
+            conv: self.conv(&name("conv.weight"), taps, hidden)?,
+            output: self.linear(&name("out_proj"), hidden, hidden, Presence::Absent)?,
+        })
+    }
+
+    fn delta_net(
+        &mut self,
+        config: &DecoderConfig,
+        net: &DeltaNetConfig,
+        layer: usize,
+    ) -> Result<DeltaNet, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let DeltaNetConfig { key_heads, value_heads, key_dim, value_dim, taps, order } = *net;
+        let (hidden, values) = (config.hidden, value_heads * value_dim);
+        let mut linear = |part: &str, rows, cols| self.linear(&name(part), rows, cols, Presence::Absent);
+        let (qkv, gate) = (linear("attn_qkv", net.channels(), hidden)?, linear("attn_gate", values, hidden)?);
+        let (beta, alpha) = (linear("ssm_beta", value_heads, hidden)?, linear("ssm_alpha", value_heads, hidden)?);
+        let output = linear("ssm_out", hidden, values)?;
+        let mut decay = self.vector(&name("ssm_a"), value_heads)?;
+        if self.checkpoint.format() == Format::HuggingFace {
+            // There it is the logarithm.
+            decay.iter_mut().for_each(|a| *a = -f64::from(*a).exp() as f32);
+        }
+        Ok(DeltaNet {
+            key_heads,
+            value_heads,
+            key_dim,
+            value_dim,
+            order,
+            qkv,
+            conv: self.conv(&name("ssm_conv1d.weight"), taps, net.channels())?,
+            gate,
+            beta,
+            alpha,
+            dt_bias: self.vector(&name("ssm_dt.bias"), value_heads)?,
+            decay,
+            norm: self.vector(&name("ssm_norm.weight"), value_dim)?,
+            output,
+        })
+    }
+
+    /// The weights of a convolution, which files have by channel; with an axis of length 1 between in Hugging Face files.
+    fn conv(&mut self, name: &str, taps: usize, channels: usize) -> Result<Conv, ModelError> {
+        let shapes: [&[usize]; 2] = [&[channels, taps], &[channels, 1, taps]];
+        let found = self.tensor(name, shapes[usize::from(self.checkpoint.format() == Format::HuggingFace)])?.to_f32();
+        let weights = (0..taps).flat_map(|tap| found.iter().skip(tap).step_by(taps).copied()).collect();
+        Ok(Conv { taps, weights })
     }
 
     fn feed_forward(&mut self, config: &DecoderConfig, layer: usize) -> Result<FeedForward, ModelError> {
@@ -250,6 +322,12 @@ impl Loader<'_> {
         self.file_name(canonical).is_some_and(|name| self.checkpoint.tensor_info(&name).is_some())
     }
 
+    /// The first of these names that the checkpoint has, or else the last.
+    fn first_of<'n>(&self, names: &[&'n str]) -> &'n str {
+        let found = names.iter().find(|name| self.has(name));
+        found.or(names.last()).copied().unwrap_or_default()
+    }
+
     /// Rows of a matrix, if there is one.
     fn rows(&self, canonical: &str) -> Option<usize> {
         self.checkpoint.tensor_info(&self.file_name(canonical)?)?.shape.first().copied()
@@ -260,12 +338,13 @@ impl Loader<'_> {
     }
 
     /// A tensor that nothing has used means a model that this decoder would compute wrongly.
-    fn refuse_unused(&self) -> Result<(), ModelError> {
+    fn refuse_unused(&self, config: &DecoderConfig) -> Result<(), ModelError> {
         // Early Hugging Face checkpoints of Llama store the frequencies, which follow from the settings.
         let names = (self.checkpoint.format() == Format::HuggingFace).then(|| HfNames::of(self.checkpoint));
         let other_part = |name: &str| names.is_some_and(|names| names.plain(name).is_none());
         let unused =
             |name: &str| !self.used.contains(name) && !name.ends_with(".rotary_emb.inv_freq") && !other_part(name);
+        let unused = |name: &str| unused(name) && !config.is_guessing(name);
         match self.checkpoint.tensors().find(|info| unused(&info.name)) {
             Some(info) => {
                 let expected = format!("no such tensor in a model of architecture {}", self.architecture.name);

@@ -50,6 +50,9 @@ fn smollm2_135m() {
         scales: Scales::default(),
         attention_scale: 0.125,
         attention_softcap: None,
+        attention_gate: false,
+        delta_net: None,
+        guessing_layers: 0,
         window: None,
         layer_types: vec![LayerType::PLAIN; 30],
         rope: half(64, 100_000.0, RopeScaling::None),
@@ -130,7 +133,7 @@ fn gemma_3_4b_nests_its_text() {
     assert_eq!((config.vocab, config.context, config.tied), (262_208, 131_072, true));
     assert_eq!(config.rope, half(256, 1_000_000.0, RopeScaling::Linear { factor: 8.0 }));
     assert_eq!(config.sliding_rope, Some(half(256, 10_000.0, RopeScaling::None)));
-    let sliding = |i: usize| LayerType { sliding: i % 6 != 5, rope: true };
+    let sliding = |i: usize| LayerType { sliding: i % 6 != 5, ..LayerType::PLAIN };
     assert_eq!(config.layer_types, (0..34).map(sliding).collect::<Vec<_>>());
     assert_eq!((config.window, config.attention_scale), (Some(1024), 0.0625));
     assert_eq!((config.activation, config.scales.embedding), (Activation::GeluTanh, 2560f32.sqrt()));

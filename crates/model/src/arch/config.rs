@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernels::plan::{Activation, NormKind, Scales};
+use kernels::plan::{Activation, HeadOrder, NormKind, Scales};
 
 use super::rope::RopeSettings;
 use crate::ModelError;
@@ -87,6 +87,31 @@ impl Norms {
     pub const PLAIN: Self = Self { before: true, after: false, sub: false, plus_one: false, weightless: false };
 }
 
+/// How a layer mixes positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum MixerType {
+    #[default]
+    Attention,
+    /// A gated convolution over as many positions.
+    ShortConv { taps: usize },
+    /// Linear attention by the gated delta rule, as [`DecoderConfig::delta_net`] says.
+    DeltaNet,
+}
+
+/// The sizes of linear attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeltaNetConfig {
+    pub key_heads: usize,
+    /// A multiple of the key heads.
+    pub value_heads: usize,
+    pub key_dim: usize,
+    pub value_dim: usize,
+    /// Positions that its convolution covers.
+    pub taps: usize,
+    /// In which order the file has its value heads.
+    pub order: HeadOrder,
+}
+
 /// What differs from layer to layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerType {
@@ -94,11 +119,12 @@ pub struct LayerType {
     pub sliding: bool,
     /// Whether queries and keys rotate.
     pub rope: bool,
+    pub mixer: MixerType,
 }
 
 impl LayerType {
-    pub const PLAIN: Self = Self { sliding: false, rope: true };
-    pub const SLIDING: Self = Self { sliding: true, rope: true };
+    pub const PLAIN: Self = Self { sliding: false, rope: true, mixer: MixerType::Attention };
+    pub const SLIDING: Self = Self { sliding: true, ..Self::PLAIN };
 }
 
 /// What makes one decoder differ from another, its weights aside.
@@ -127,6 +153,12 @@ pub struct DecoderConfig {
     pub attention_scale: f32,
     /// Attention scores become `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
+    /// Whether each head's output is multiplied by a gate.
+    pub attention_gate: bool,
+    /// Of the layers that have it.
+    pub delta_net: Option<DeltaNetConfig>,
+    /// Layers behind the decoder's that guess further tokens, which are passed over.
+    pub guessing_layers: usize,
     /// Positions that a sliding layer sees, its own included.
     pub window: Option<usize>,
     /// One for each layer.
@@ -165,17 +197,22 @@ impl DecoderConfig {
     /// A property is lost; `format` is where, `path` is for the message.
     pub(super) fn require_same(&self, read: &Self, format: &str, path: &Path) -> Result<(), ModelError> {
         let layers = |config: &Self| {
-            let seen = |layer: &LayerType| (config.window.filter(|_| layer.sliding), layer.rope);
+            let seen = |layer: &LayerType| (config.window.filter(|_| layer.sliding), layer.rope, layer.mixer);
             format!("{:?}", config.layer_types.iter().map(seen).collect::<Vec<_>>())
         };
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        let net = |config: &Self| {
+            format!("{:?}", config.delta_net.map(|net| DeltaNetConfig { order: HeadOrder::Grouped, ..net }))
+        };
         let scales = |s: &Scales| format!("{:?}", (s.embedding, s.residual, s.logit_softcap));
         let properties = [
             ("attention scale", text(&self.attention_scale), text(&read.attention_scale)),
             ("attention softcap", text(&self.attention_softcap), text(&read.attention_softcap)),
             ("rotating values", text(&self.rope.dim), text(&read.rope.dim)),
             ("RoPE attention factor", text(&self.rope.attention_factor), text(&read.rope.attention_factor)),
-            ("windows and rotations", layers(self), layers(read)),
+            ("windows, rotations and mixers", layers(self), layers(read)),
+            ("attention gate", text(&self.attention_gate), text(&read.attention_gate)),
+            ("delta net", net(self), net(read)),
             ("activation", text(&self.activation), text(&read.activation)),
             ("scales", scales(&self.scales), scales(&read.scales)),
         ];
@@ -183,6 +220,12 @@ impl DecoderConfig {
             Some((name, own, read)) => Err(ModelError::unsupported(path, name, own, format!("{read} in {format}"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a tensor of a GGUF file belongs to a layer that guesses further tokens.
+    pub fn is_guessing(&self, canonical: &str) -> bool {
+        let layer = canonical.strip_prefix("blk.").and_then(|rest| rest.split_once('.')?.0.parse::<usize>().ok());
+        layer.is_some_and(|layer| (self.layers..self.layers + self.guessing_layers).contains(&layer))
     }
 
     /// # Errors
@@ -194,6 +237,11 @@ impl DecoderConfig {
         }
         if self.layer_types.iter().any(|layer| layer.sliding) && self.window.is_none_or(|window| window == 0) {
             return Err(ModelError::config(path, "a sliding window of at least 1", "none"));
+        }
+        if let Some(net) = &self.delta_net {
+            net.validate(path)?;
+        } else if self.layer_types.iter().any(|layer| layer.mixer == MixerType::DeltaNet) {
+            return Err(ModelError::config(path, "the sizes of linear attention", "none"));
         }
         let sizes = [
             ("hidden size", self.hidden),
@@ -233,5 +281,38 @@ impl DecoderConfig {
         }
         self.sliding_rope.iter().try_for_each(|rope| rope.validate(self.head_dim, path))?;
         self.rope.validate(self.head_dim, path)
+    }
+}
+
+impl DeltaNetConfig {
+    fn validate(&self, path: &Path) -> Result<(), ModelError> {
+        let Self { key_heads, value_heads, key_dim, value_dim, taps, .. } = *self;
+        let sizes = [
+            ("linear attention key head count", key_heads),
+            ("linear attention value head count", value_heads),
+            ("linear attention key head size", key_dim),
+            ("linear attention value head size", value_dim),
+            ("convolution size", taps),
+        ];
+        for (name, size) in sizes {
+            if size == 0 || size > MOST_LAYERS {
+                return Err(ModelError::config(path, format!("a {name} from 1 to {MOST_LAYERS}"), size));
+            }
+        }
+        if !value_heads.is_multiple_of(key_heads) {
+            let expected = format!("a value head count that is a multiple of the {key_heads} key heads");
+            return Err(ModelError::config(path, expected, value_heads));
+        }
+        let values = [(key_heads, key_dim), (value_heads, value_dim)];
+        if values.into_iter().any(|(heads, dim)| heads * dim > MOST / 4) {
+            let expected = format!("heads of linear attention of at most {} values together", MOST / 4);
+            return Err(ModelError::config(path, expected, format!("{values:?}")));
+        }
+        Ok(())
+    }
+
+    /// Channels of its convolution: queries, keys and values.
+    pub fn channels(&self) -> usize {
+        2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
     }
 }

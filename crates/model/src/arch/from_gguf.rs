@@ -62,7 +62,10 @@ pub fn base(
         hidden,
         layers,
         heads,
-        kv_heads: keys.get("attention.head_count_kv")?.unwrap_or(heads),
+        kv_heads: match reads.contains(&KV_HEADS) {
+            true => heads,
+            false => keys.get(KV_HEADS)?.unwrap_or(heads),
+        },
         head_dim,
         intermediate: keys.require("feed_forward_length")?,
         vocab: keys.vocab()?,
@@ -76,6 +79,9 @@ pub fn base(
         activation: Activation::Silu,
         scales: Scales::default(),
         attention_softcap: None,
+        attention_gate: false,
+        delta_net: None,
+        guessing_layers: 0,
         window: None,
         layer_types: DecoderConfig::plain_layers(layers, metadata.path())?,
         // Some files write 0 for "not set".
@@ -96,6 +102,10 @@ pub fn base(
     })
 }
 
+/// Key and value heads, where a family has a list of them.
+pub const KV_HEADS: &str = "attention.head_count_kv";
+/// Layers behind the decoder's that guess further tokens.
+pub const GUESSING_LAYERS: &str = "nextn_predict_layers";
 /// Positions that a sliding layer sees.
 pub const SLIDING_WINDOW: &str = "attention.sliding_window";
 /// The epsilon of norms that subtract the mean.
@@ -146,7 +156,7 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    fn full(&self, key: &str) -> String {
+    pub fn full(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
 
@@ -158,7 +168,7 @@ impl<'a> Keys<'a> {
         Ok(self.metadata.get(&self.full(key))?)
     }
 
-    fn require<T: FromValue<'a>>(&self, key: &str) -> Result<T, ModelError> {
+    pub fn require<T: FromValue<'a>>(&self, key: &str) -> Result<T, ModelError> {
         Ok(self.metadata.require(&self.full(key))?)
     }
 
@@ -167,7 +177,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Refuses any value of an optional key but one.
-    fn require_only(&self, key: &str, only: usize) -> Result<(), ModelError> {
+    pub fn require_only(&self, key: &str, only: usize) -> Result<(), ModelError> {
         match self.get::<usize>(key)? {
             Some(found) if found != only => Err(self.unsupported(key, found, only)),
             _ => Ok(()),

@@ -12,6 +12,7 @@ mod from_hf;
 mod gemma2;
 mod gemma3;
 mod granite;
+mod lfm2;
 mod llama;
 mod names;
 mod olmo;
@@ -19,6 +20,7 @@ mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen35;
 mod rope;
 mod smollm3;
 mod to_gguf;
@@ -30,7 +32,7 @@ use formats::{Checkpoint, Config, Format};
 use kernels::plan::RopeStyle;
 use serde_json::{Map, Value};
 
-pub use config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, Ternary};
+pub use config::{Biases, DecoderConfig, DeltaNetConfig, LayerType, MixerType, Norms, Presence, QkNorm, Ternary};
 pub use rope::{RopeScaling, RopeSettings};
 pub use to_gguf::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 
@@ -62,10 +64,11 @@ pub struct Architecture {
 pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
-pub static ARCHITECTURES: [&Architecture; 11] = [
+pub static ARCHITECTURES: [&Architecture; 13] = [
     &llama::ARCHITECTURE,
     &qwen2::ARCHITECTURE,
     &qwen3::ARCHITECTURE,
+    &qwen35::ARCHITECTURE,
     &gemma2::ARCHITECTURE,
     &gemma3::ARCHITECTURE,
     &phi3::ARCHITECTURE,
@@ -74,6 +77,7 @@ pub static ARCHITECTURES: [&Architecture; 11] = [
     &olmo::ARCHITECTURE,
     &olmo2::ARCHITECTURE,
     &bitnet::ARCHITECTURE,
+    &lfm2::ARCHITECTURE,
 ];
 
 impl Architecture {
@@ -183,6 +187,8 @@ impl HfNames {
     /// The name that the tensor has in a checkpoint of the language model alone; `None` where it is no part of it.
     pub fn plain(self, name: &str) -> Option<String> {
         match (name.strip_prefix(self.model), name.strip_prefix(self.head)) {
+            // Layers that guess further tokens.
+            _ if name.starts_with("mtp.") => None,
             (Some(rest), _) => Some(format!("model.{rest}")),
             (_, Some(rest)) => Some(format!("lm_head.{rest}")),
             _ if self == Self::ALL[0] => Some(name.to_owned()),

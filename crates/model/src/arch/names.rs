@@ -29,20 +29,30 @@ pub const NORMS_AROUND: &[(&str, &str)] = &[
     ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
 ];
 
+/// Tensors with names of their own, which have neither a weight's nor a bias's ending in one of the formats: of a delta net.
+pub const WHOLE: &[(&str, &str)] = &[
+    ("blk.{}.ssm_a", "model.layers.{}.linear_attn.A_log"),
+    ("blk.{}.ssm_dt.bias", "model.layers.{}.linear_attn.dt_bias"),
+];
+
 type Pair = (&'static str, &'static str);
 
 /// Rewrites `name` from one pattern of a pair to the other: `direction` orders a pair as (from, to).
 pub fn translate(name: &str, pairs: impl Iterator<Item = Pair>, direction: fn(Pair) -> Pair) -> Option<String> {
+    if let Some(whole) = WHOLE.iter().find_map(|pair| rewrite(name, direction(*pair))) {
+        return Some(whole);
+    }
     let (stem, ending) = name.rsplit_once('.').filter(|(_, ending)| ["weight", "bias"].contains(ending))?;
-    let target = |pair| {
-        let (from, to) = direction(pair);
-        let Some((before, after)) = from.split_once("{}") else {
-            return (stem == from).then(|| to.to_owned());
-        };
-        let layer = stem.strip_prefix(before)?.strip_suffix(after)?;
-        let is_number = !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit());
-        is_number.then(|| to.replace("{}", layer))
-    };
     let mut pairs = pairs;
-    pairs.find_map(target).map(|stem| format!("{stem}.{ending}"))
+    pairs.find_map(|pair| rewrite(stem, direction(pair))).map(|stem| format!("{stem}.{ending}"))
+}
+
+/// `name` by the second pattern, if the first one matches.
+fn rewrite(name: &str, (from, to): Pair) -> Option<String> {
+    let Some((before, after)) = from.split_once("{}") else {
+        return (name == from).then(|| to.to_owned());
+    };
+    let layer = name.strip_prefix(before)?.strip_suffix(after)?;
+    let is_number = !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| to.replace("{}", layer))
 }

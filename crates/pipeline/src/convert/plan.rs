@@ -5,7 +5,7 @@ use formats::{Checkpoint, TensorInfo};
 use kernels::DType;
 use model::arch::{Architecture, DecoderConfig};
 
-use super::stream::RowOrder;
+use super::stream::{Change, RowOrder};
 use super::{ConvertError, ConvertOptions};
 
 /// A tensor of the source and what it becomes.
@@ -13,9 +13,17 @@ pub(super) struct Step {
     /// Its name in the source.
     pub source: String,
     pub target: NewTensor,
-    pub order: Option<RowOrder>,
-    /// Added to each value.
-    pub shift: f32,
+    /// The order of its rows, and of the values in each.
+    pub rows: Option<RowOrder>,
+    pub columns: Option<RowOrder>,
+    pub change: Change,
+}
+
+/// Which way a tensor goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    Gguf,
+    HuggingFace,
 }
 
 /// What decides over the types of the result.
@@ -52,20 +60,64 @@ pub(super) fn main_type(steps: &[Step]) -> DType {
     [DType::F32, DType::F16, DType::BF16].into_iter().max_by_key(|dtype| of(*dtype)).unwrap_or(DType::F32)
 }
 
-/// What is added to the weights of norms where one format's lack 1: `one` for them, 0 for all others.
-pub(super) fn shift_of(plus_one: bool, canonical: &str, one: f32) -> f32 {
-    if plus_one && canonical.ends_with("norm.weight") { one } else { 0.0 }
+/// What the values of the tensor with this canonical name become; `plus_one` where the weights of norms lack 1 in Hugging
+/// Face files.
+pub(super) fn change_of(plus_one: bool, canonical: &str, to: To) -> Change {
+    let norm = canonical.ends_with("norm.weight") && !canonical.ends_with(".ssm_norm.weight");
+    match to {
+        To::Gguf if canonical.ends_with(".ssm_a") => Change::NegativeExp,
+        To::HuggingFace if canonical.ends_with(".ssm_a") => Change::Logarithm,
+        To::Gguf if plus_one && norm => Change::Add(1.0),
+        To::HuggingFace if plus_one && norm => Change::Add(-1.0),
+        _ => Change::None,
+    }
 }
 
-/// The order of rows that a tensor with this canonical name needs: only those of Q and K of families whose GGUF files
-/// rotate neighbours.
-pub(super) fn order_of(
+/// Whether the tensor with this canonical name holds the weights of a convolution, which are F32 in GGUF files.
+pub(super) fn is_conv(canonical: &str) -> bool {
+    canonical.ends_with(".ssm_conv1d.weight") || canonical.ends_with(".shortconv.conv.weight")
+}
+
+/// The shape that a tensor of this shape gets: the weights of a convolution have one axis more in Hugging Face files.
+pub(super) fn shape_of(canonical: &str, shape: &[usize], to: To) -> Vec<usize> {
+    match (shape, to) {
+        ([channels, 1, taps], To::Gguf) if is_conv(canonical) => vec![*channels, *taps],
+        ([channels, taps], To::HuggingFace) if is_conv(canonical) => vec![*channels, 1, *taps],
+        _ => shape.to_vec(),
+    }
+}
+
+/// The orders of rows and of columns that a tensor with this canonical name needs: of Q and K in families whose GGUF files
+/// rotate neighbours, and of whatever has value heads in families whose value heads share key heads.
+pub(super) fn orders_of(
     architecture: &Architecture,
     config: &DecoderConfig,
     canonical: &str,
-    make: fn(usize) -> RowOrder,
-) -> Option<RowOrder> {
-    let part = canonical.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map(|(_, part)| part);
-    let rotates = matches!(part, Some("attn_q.weight" | "attn_k.weight" | "attn_q.bias" | "attn_k.bias"));
-    (rotates && architecture.permutes_heads()).then(|| make(config.head_dim))
+    to: To,
+) -> (Option<RowOrder>, Option<RowOrder>) {
+    let part = canonical.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map_or("", |(_, part)| part);
+    if architecture.permutes_heads() && ["attn_q.weight", "attn_k.weight", "attn_q.bias", "attn_k.bias"].contains(&part)
+    {
+        let head_dim = config.head_dim;
+        let order = match to {
+            To::Gguf => RowOrder::Interleave { head_dim },
+            To::HuggingFace => RowOrder::Halves { head_dim },
+        };
+        return (Some(order), None);
+    }
+    let Some(net) = config.delta_net.filter(|net| net.key_heads != net.value_heads) else { return (None, None) };
+    let order = |first: usize, rows: usize| {
+        let (groups, each) = (net.key_heads, net.value_heads / net.key_heads);
+        Some(match to {
+            To::Gguf => RowOrder::Tile { first, rows, groups, each },
+            To::HuggingFace => RowOrder::Tile { first, rows, groups: each, each: groups },
+        })
+    };
+    match part {
+        "attn_qkv.weight" | "ssm_conv1d.weight" => (order(2 * net.key_heads * net.key_dim, net.value_dim), None),
+        "attn_gate.weight" => (order(0, net.value_dim), None),
+        "ssm_beta.weight" | "ssm_alpha.weight" | "ssm_a" | "ssm_dt.bias" => (order(0, 1), None),
+        "ssm_out.weight" => (None, order(0, net.value_dim)),
+        _ => (None, None),
+    }
 }

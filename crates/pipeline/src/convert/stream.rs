@@ -10,13 +10,38 @@ use super::{ConvertError, Observer, Progress};
 /// Values that are held at a time: a few megabytes in f32.
 const BATCH: usize = 1 << 20;
 
-/// In which order the rows of each head are written.
+/// What becomes of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Change {
+    None,
+    Add(f32),
+    /// `-e^x`.
+    NegativeExp,
+    /// `ln(-x)`, the inverse.
+    Logarithm,
+}
+
+impl Change {
+    fn of(self, value: f32) -> f32 {
+        match self {
+            Self::None => value,
+            Self::Add(shift) => value + shift,
+            Self::NegativeExp => -f64::from(value).exp() as f32,
+            Self::Logarithm => f64::from(-value).ln() as f32,
+        }
+    }
+}
+
+/// In which order the rows of each head, or the heads themselves, are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowOrder {
     /// From halves, `0 … d/2, d/2 … d`, to pairs of what rotates together: `0, d/2, 1, d/2 + 1, …`.
     Interleave { head_dim: usize },
     /// The inverse.
     Halves { head_dim: usize },
+    /// From row `first` on, heads of `rows` rows: from groups of `each` heads to the first of every group, then the second of
+    /// every group, …. The inverse has the two numbers exchanged.
+    Tile { first: usize, rows: usize, groups: usize, each: usize },
 }
 
 impl RowOrder {
@@ -30,6 +55,11 @@ impl RowOrder {
             Self::Halves { head_dim } => {
                 let (head, at, half) = (row / head_dim, row % head_dim, head_dim / 2);
                 head * head_dim + at % half * 2 + at / half
+            }
+            Self::Tile { first, .. } if row < first => row,
+            Self::Tile { first, rows, groups, each } => {
+                let (head, at) = ((row - first) / rows, (row - first) % rows);
+                first + (head % groups * each + head / groups) * rows + at
             }
         }
     }
@@ -53,7 +83,7 @@ pub(super) fn stream_all(
     let mut written = 0;
     for step in steps {
         let tensor = source.tensor(&step.source)?;
-        stream(&tensor, step.target.dtype, step.order, step.shift, tier, &mut |bytes| {
+        stream(&tensor, step, tier, &mut |bytes| {
             written += bytes.len() as u64;
             write(&step.target.name, bytes)?;
             if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
@@ -66,19 +96,17 @@ pub(super) fn stream_all(
     Ok(written)
 }
 
-/// Hands the tensor's data, with `shift` added and as `target`, to `sink` in pieces. The source's pages are let go behind
-/// it.
+/// Hands the tensor's data, changed and in order, to `sink` in pieces. The source's pages are let go behind it.
 ///
 /// # Errors
 /// Those of `sink`; values that the type cannot hold.
 fn stream(
     tensor: &Tensor,
-    target: DType,
-    order: Option<RowOrder>,
-    shift: f32,
+    step: &Step,
     tier: Tier,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), ConvertError>,
 ) -> Result<(), ConvertError> {
+    let (target, order) = (step.target.dtype, step.rows);
     // A vector is one row, unless its values are what is reordered.
     let cols = match (&tensor.shape[..], order) {
         ([_], Some(_)) | ([], _) => 1,
@@ -87,7 +115,7 @@ fn stream(
     let rows = tensor.shape.iter().product::<usize>().checked_div(cols).unwrap_or(0);
     let row_bytes = tensor.dtype.row_bytes(cols);
     let batch = (BATCH / cols.max(1)).max(1);
-    let (mut bytes, mut values, mut encoded) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bytes, mut values, mut encoded, mut reordered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for start in (0..rows).step_by(batch) {
         let end = (start + batch).min(rows);
         let row = |row: usize| -> Result<&[u8], ConvertError> {
@@ -107,14 +135,21 @@ fn stream(
                 &bytes
             }
         };
-        if tensor.dtype == target && shift == 0.0 {
+        if tensor.dtype == target && step.change == Change::None && step.columns.is_none() {
             sink(piece)?;
         } else {
             let count = (end - start) * cols;
             values.resize(count, 0.0);
             (tensor.dtype.decode)(piece, &mut values);
-            if shift != 0.0 {
-                values.iter_mut().for_each(|value| *value += shift);
+            if step.change != Change::None {
+                values.iter_mut().for_each(|value| *value = step.change.of(*value));
+            }
+            if let Some(order) = step.columns {
+                for row in values.chunks_exact_mut(cols) {
+                    reordered.clear();
+                    reordered.extend((0..cols).map(|col| row[order.source(col)]));
+                    row.copy_from_slice(&reordered);
+                }
             }
             encoded.resize(target.row_bytes(count), 0);
             (target.encode)(tier, &values, &mut encoded);
@@ -133,13 +168,17 @@ fn stream(
     Ok(())
 }
 
-/// Whether all values, with `shift` added, are the same in `dtype`.
-pub(super) fn is_exact(tensor: &Tensor, shift: f32, dtype: DType, tier: Tier) -> bool {
-    let values: Vec<f32> = tensor.to_f32().into_iter().map(|value| value + shift).collect();
+/// Whether all values, changed, are the same in `dtype`; of logarithms, whether they still are those of the values.
+pub(super) fn is_exact(tensor: &Tensor, change: Change, dtype: DType, tier: Tier) -> bool {
+    let found = tensor.to_f32();
+    let values: Vec<f32> = found.iter().map(|value| change.of(*value)).collect();
     let mut blocks = vec![0; dtype.row_bytes(values.len())];
     (dtype.encode)(tier, &values, &mut blocks);
     let mut back = vec![0.0; values.len()];
     (dtype.decode)(&blocks, &mut back);
+    if change == Change::Logarithm {
+        return found.iter().zip(&back).all(|(a, b)| a.to_bits() == Change::NegativeExp.of(*b).to_bits());
+    }
     values.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
@@ -155,6 +194,15 @@ fn outside(tensor: &Tensor, row: usize) -> ConvertError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn value_heads_are_tiled_and_grouped_again() {
+        let to = RowOrder::Tile { first: 4, rows: 2, groups: 2, each: 3 };
+        let from = RowOrder::Tile { first: 4, rows: 2, groups: 3, each: 2 };
+        let expected = [0, 1, 2, 3, 4, 5, 10, 11, 6, 7, 12, 13, 8, 9, 14, 15];
+        assert_eq!(std::array::from_fn(|row| to.source(row)), expected);
+        assert!((0..16).all(|row| from.source(to.source(row)) == row && to.source(from.source(row)) == row));
+    }
 
     #[test]
     fn the_two_orders_undo_each_other() {

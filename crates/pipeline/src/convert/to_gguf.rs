@@ -10,8 +10,8 @@ use kernels::simd::Tier;
 use model::arch::{Architecture, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Step, Types, main_type, order_of, shift_of};
-use super::stream::{RowOrder, stream_all};
+use super::plan::{Step, To, Types, change_of, is_conv, main_type, orders_of, shape_of};
+use super::stream::stream_all;
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
 
@@ -79,11 +79,12 @@ fn steps(
             .to_canonical(&plain)
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
         let found = source.tensor(&info.name)?.dtype;
-        let dtype = if info.shape.len() > 1 { types.matrix(found) } else { DType::F32 };
-        let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
-        let shift = shift_of(config.norms.plus_one, &name, 1.0);
-        let target = NewTensor { name, dtype, shape: info.shape.clone() };
-        steps.push(Step { source: info.name.clone(), target, order, shift });
+        let dtype = if info.shape.len() > 1 && !is_conv(&name) { types.matrix(found) } else { DType::F32 };
+        let (rows, columns) = orders_of(architecture, config, &name, To::Gguf);
+        let change = change_of(config.norms.plus_one, &name, To::Gguf);
+        let shape = shape_of(&name, &info.shape, To::Gguf);
+        let target = NewTensor { name, dtype, shape };
+        steps.push(Step { source: info.name.clone(), target, rows, columns, change });
     }
     Ok(steps)
 }

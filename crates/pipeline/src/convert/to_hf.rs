@@ -11,8 +11,8 @@ use model::arch::{Architecture, DecoderConfig, Presence, ROPE_FREQS, ROPE_LONG, 
 use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use super::plan::{Step, Types, main_type, order_of, shift_of};
-use super::stream::{RowOrder, is_exact, stream_all};
+use super::plan::{Step, To, Types, change_of, is_conv, main_type, orders_of, shape_of};
+use super::stream::{Change, is_exact, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
 /// What the hub and its tools expect of one file.
@@ -110,7 +110,8 @@ fn steps(
     for info in source.tensors() {
         let follows = [ROPE_FREQS, ROPE_LONG, ROPE_SHORT].contains(&info.name.as_str())
             || info.name.ends_with(".rotary_emb.inv_freq");
-        if follows || (config.tied && info.name == "lm_head.weight") {
+        let guesses = from_gguf && config.is_guessing(&info.name);
+        if follows || guesses || (config.tied && info.name == "lm_head.weight") {
             continue;
         }
         let (canonical, name) = if from_gguf {
@@ -120,17 +121,20 @@ fn steps(
         };
         let name =
             name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
-        let shift = canonical.as_deref().map_or(0.0, |name| shift_of(plus_one, name, -1.0));
-        let order =
-            canonical.and_then(|name| order_of(architecture, config, &name, |head_dim| RowOrder::Halves { head_dim }));
         let dtype = types.matrix(source.tensor(&info.name)?.dtype);
-        let target = NewTensor { name, dtype, shape: info.shape.clone() };
-        steps.push(Step { source: info.name.clone(), target, order, shift });
+        let (mut change, mut orders, mut shape) = (Change::None, (None, None), info.shape.clone());
+        if let Some(canonical) = canonical {
+            change = change_of(plus_one, &canonical, To::HuggingFace);
+            orders = orders_of(architecture, config, &canonical, To::HuggingFace);
+            shape = shape_of(&canonical, &shape, To::HuggingFace);
+        }
+        let (target, (rows, columns)) = (NewTensor { name, dtype, shape }, orders);
+        steps.push(Step { source: info.name.clone(), target, rows, columns, change });
     }
     let main = main_type(&steps);
     if types.dtype.is_none() && from_gguf {
-        for step in steps.iter_mut().filter(|step| step.target.shape.len() < 2) {
-            if is_exact(&source.tensor(&step.source)?, step.shift, main, tier) {
+        for step in steps.iter_mut().filter(|step| step.target.shape.len() < 2 || is_conv(&step.source)) {
+            if is_exact(&source.tensor(&step.source)?, step.change, main, tier) {
                 step.target.dtype = main;
             }
         }
