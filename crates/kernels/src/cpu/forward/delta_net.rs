@@ -2,7 +2,7 @@
 
 use super::convolve::Inputs;
 use super::{Pass, left_before};
-use crate::cpu::matmuls::{Input, Product};
+use crate::cpu::matmuls::{Input, Product, expect};
 use crate::cpu::states::StatePtr;
 use crate::cpu::weights::{PackedDeltaNet, Rounding};
 use crate::ops::conv::{CausalConv, Finish};
@@ -25,6 +25,7 @@ impl Pass<'_> {
             start += linear.padded_rows();
             Product { linear, out, out_stride: b.qkv_starts[3] }
         });
+        expect(model, self.team, std::slice::from_ref(&net.output), n);
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
         self.convolve_heads(layer, net);
         let rounding = self.lay_out(0, std::slice::from_ref(&net.output));
@@ -34,6 +35,7 @@ impl Pass<'_> {
             self.norm_in_place(b.attended.ptr(), b.heads, net.output.cols, &None, 0, rounding);
         }
         let product = [Product { linear: &net.output, out: b.y.ptr(), out_stride: b.hidden }];
+        expect(model, self.team, &model.layers[layer].ffn.gate_up[..1], n);
         self.matmuls(Input { x: b.attended.ptr(), stride: b.heads }, n, &product);
     }
 

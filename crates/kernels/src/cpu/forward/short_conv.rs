@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::convolve::Inputs;
 use super::{Pass, left_before, round};
-use crate::cpu::matmuls::{Input, Product, matmuls};
+use crate::cpu::matmuls::{Input, Product, expect, matmuls};
 use crate::cpu::weights::PackedShortConv;
 use crate::ops::conv::{CausalConv, Finish};
 use crate::ops::glu::Times;
@@ -33,6 +33,7 @@ impl Pass<'_> {
             }
         };
         let input = Input { x: b.input.ptr(), stride: b.hidden };
+        expect(model, self.team, std::slice::from_ref(&weights.output), n);
         matmuls(tier, model, self.team, &self.quantized[0], input, n, &products, Some(&finish));
         let rounding = self.lay_out(0, std::slice::from_ref(&weights.output));
         let step = |r: usize, inputs: &[*const f32], quantized: &QuantizedRows| {
@@ -47,6 +48,7 @@ impl Pass<'_> {
         };
         self.convolve(layer, &weights.conv, Inputs { x: b.qkv.ptr(), stride }, &step);
         let product = [Product { linear: &weights.output, out: b.y.ptr(), out_stride: b.hidden }];
+        expect(model, self.team, &model.layers[layer].ffn.gate_up[..1], n);
         self.matmuls(Input { x: b.attended.ptr(), stride: b.heads }, n, &product);
     }
 }
