@@ -73,6 +73,12 @@ def gguf(path: Path) -> tuple[dict, dict]:
     return keys, {t.name: (t.tensor_type.name, t.shape.tolist(), t.data.tobytes()) for t in reader.tensors}
 
 
+def near(a: tuple, b: tuple) -> bool:
+    """Whether two tensors are equal but for the last bit, by which exponentials differ."""
+    bits = [np.frombuffer(t[2], np.int32).astype(np.int64) for t in (a, b)]
+    return a[:2] == b[:2] == ("F32", b[1]) and abs(bits[0] - bits[1]).max() <= 1
+
+
 def transformers_logits(folder: Path, ids: list[int]) -> np.ndarray:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
@@ -124,7 +130,8 @@ def check_tiny(case: Path, llama_cpp: Path, tmp: Path) -> None:
     reference = tmp / f"{name}.reference.gguf"
     reference_gguf(llama_cpp, case, reference)
     (keys, data), (own_keys, own_data) = gguf(reference), gguf(out)
-    check(f"{name}: tensors of llama.cpp's converter", data == own_data)
+    check(f"{name}: tensors of llama.cpp's converter", data.keys() == own_data.keys() and all(
+        data[n] == own_data[n] or n.endswith(".ssm_a") and near(data[n], own_data[n]) for n in data))
     wrong = {k: (v, own_keys.get(k)) for k, v in keys.items() if k not in IGNORED and own_keys.get(k) != v}
     check(f"{name}: keys of llama.cpp's converter", not wrong, f"{wrong or ''} more: {sorted(own_keys.keys() - keys.keys())}")
 

@@ -19,6 +19,7 @@ impl Model {
     fn new(name: &str, shape: &Value) -> Self {
         let n = |key: &str| shape[key].as_u64().unwrap() as usize;
         let architecture = match name {
+            _ if name.starts_with("qwen3.") => "qwen35",
             _ if name.starts_with("qwen3") => "qwen3",
             _ if name.starts_with("gemma-3") => "gemma3",
             _ => "llama",
@@ -32,18 +33,33 @@ impl Model {
             tensors.push(("output.weight".to_owned(), vec![vocab, hidden]));
         }
         for layer in 0..layers {
-            for (part, shape) in [
+            // Of linear attention, widths as if it had the other's heads.
+            let linear = architecture == "qwen35" && (layer + 1) % 4 != 0;
+            let mixer = match linear {
+                true => vec![
+                    ("attn_qkv", vec![q + 2 * kv, hidden]),
+                    ("attn_gate", vec![q, hidden]),
+                    ("ssm_alpha", vec![n("head"), hidden]),
+                    ("ssm_beta", vec![n("head"), hidden]),
+                    ("ssm_conv1d", vec![q + 2 * kv, 4]),
+                    ("ssm_norm", vec![head]),
+                    ("ssm_out", vec![hidden, q]),
+                ],
+                false => vec![
+                    ("attn_q", vec![q, hidden]),
+                    ("attn_k", vec![kv, hidden]),
+                    ("attn_v", vec![kv, hidden]),
+                    ("attn_q_norm", vec![head]),
+                    ("attn_output", vec![hidden, q]),
+                ],
+            };
+            for (part, shape) in mixer.into_iter().chain([
                 ("attn_norm", vec![hidden]),
-                ("attn_q", vec![q, hidden]),
-                ("attn_k", vec![kv, hidden]),
-                ("attn_v", vec![kv, hidden]),
-                ("attn_q_norm", vec![head]),
-                ("attn_output", vec![hidden, q]),
                 ("ffn_norm", vec![hidden]),
                 ("ffn_gate", vec![ffn, hidden]),
                 ("ffn_up", vec![ffn, hidden]),
                 ("ffn_down", vec![hidden, ffn]),
-            ] {
+            ]) {
                 tensors.push((format!("blk.{layer}.{part}.weight"), shape));
             }
         }
@@ -59,18 +75,23 @@ impl Model {
     }
 
     fn choose(&self, options: &TypeOptions) -> HashMap<&str, DType> {
-        let dtype = |shape: &[usize]| if shape.len() == 1 { DType::F32 } else { DType::BF16 };
+        let dtype = |name: &str| if stays(name) { DType::F32 } else { DType::BF16 };
         let tensors: Vec<_> =
-            self.tensors.iter().map(|(name, shape)| TensorFacts { name, shape, dtype: dtype(shape) }).collect();
+            self.tensors.iter().map(|(name, shape)| TensorFacts { name, shape, dtype: dtype(name) }).collect();
         let types = choose_types(&self.facts, &tensors, options).unwrap();
         self.tensors.iter().map(|(name, _)| name.as_str()).zip(types).collect()
     }
 }
 
+/// Whether a tensor keeps its type, which is F32.
+fn stays(tensor: &str) -> bool {
+    tensor.contains("norm") || tensor.contains("conv1d")
+}
+
 #[test]
 fn mixes_are_those_of_the_snapshots() {
     let snapshots = json("types.json");
-    assert_eq!(snapshots.as_object().unwrap().len(), 4);
+    assert_eq!(snapshots.as_object().unwrap().len(), 5);
     for (name, snapshot) in snapshots.as_object().unwrap() {
         let model = Model::new(name, &snapshot["shape"]);
         for file_type in &FILE_TYPES {
@@ -85,8 +106,7 @@ fn mixes_are_those_of_the_snapshots() {
                 }
             }
             for (tensor, found) in model.choose(&TypeOptions::new(file_type)) {
-                let vector = tensor.contains("norm");
-                let default = if vector { DType::F32 } else { file_type.dtype };
+                let default = if stays(tensor) { DType::F32 } else { file_type.dtype };
                 let expected = expected.remove(tensor).unwrap_or(default);
                 assert_eq!(found, expected, "{name} as {}: {tensor}", file_type.name);
             }
