@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 PATCH = """
-import sys; sys.path[:0] = sys.argv[1:3]
+import json, sys, transformers; sys.path[:0] = sys.argv[1:3]
 import conversion, conversion.base as b, convert_hf_to_gguf as c
 b.TextModel.get_vocab_base_pre = lambda self, tokenizer: 'gpt-2'
 original = conversion.get_model_class
@@ -19,17 +19,23 @@ def model_class(*args, **more):
     found.set_vocab = lambda self: self._set_vocab_gpt2()
     return found
 c.get_model_class = conversion.get_model_class = model_class
+if json.load(open(sys.argv[3] + '/config.json'))['model_type'] == 'qwen3_5':
+    # The family's own class adds tokens to the vocabulary.
+    transformers.AutoTokenizer.from_pretrained = transformers.PreTrainedTokenizerFast.from_pretrained
 sys.argv = ['convert'] + sys.argv[3:]
 c.main()
 """
 
 
-def reference_gguf(llama_cpp: Path, folder: Path, out: Path) -> None:
-    """`llama_cpp` is the source of llama.cpp; matrices keep their type."""
+def reference_gguf(llama_cpp: Path, folder: Path, out: Path, guessing: bool = True) -> None:
+    """`llama_cpp` is the source of llama.cpp; matrices keep their type. Layers that guess further tokens go along, if there
+    are any and `guessing`."""
     config = json.loads((folder / "config.json").read_text())
     dtype = config.get("dtype") or config["text_config"]["dtype"]
     kind = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}[dtype]
-    more = ["--no-mtp"] if config["model_type"].startswith("qwen3_5") else []
+    knows = config["model_type"].startswith("qwen3_5")
+    guessing = guessing and "mtp_num_hidden_layers" in config.get("text_config", {})
+    more = ["--no-mtp"] if knows and not guessing else []
     args = [llama_cpp, llama_cpp / "gguf-py", folder, "--outfile", out, "--outtype", kind]
     done = subprocess.run([sys.executable, "-c", PATCH, *map(str, args), *more], capture_output=True, text=True)
     if done.returncode != 0:

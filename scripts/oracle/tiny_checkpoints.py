@@ -118,7 +118,7 @@ def with_states() -> dict[str, object]:
         ),
         # Value heads that share key heads.
         "qwen35": t.Qwen3_5TextConfig(**qwen, linear_num_value_heads=4, tie_word_embeddings=True),
-        # The text part of a model that sees.
+        # The text part of a model that sees; its checkpoint has a layer that guesses further tokens, too.
         "qwen35-vision": t.Qwen3_5Config(
             text_config=dict(qwen, num_hidden_layers=2, layer_types=["full_attention", "linear_attention"], linear_num_value_heads=2),
             vision_config=dict(
@@ -155,6 +155,20 @@ def make_ternary(folder: Path, config: dict) -> None:
         packed[name] = pack_weights((weight.float() / scale).round().clamp(-1, 1))
         packed[name + "_scale"] = scale.to(weight.dtype).reshape(1)
     save_file(packed, folder / "model.safetensors", metadata=dict(format="pt"))
+
+
+def add_guessing_layer(folder: Path) -> None:
+    """A layer that guesses the token after the next, as checkpoints of Qwen3.5 have it: transformers does not load it."""
+    tensors = load_file(folder / "model.safetensors")
+    layer, norm = "model.language_model.layers.0.", tensors["model.language_model.norm.weight"]
+    more = {"mtp.layers.0." + k.removeprefix(layer): v * 0.5 for k, v in tensors.items() if k.startswith(layer)}
+    hidden = len(norm)
+    more["mtp.fc.weight"] = torch.eye(hidden, 2 * hidden, dtype=norm.dtype)
+    more |= {f"mtp.{name}.weight": norm * 0.5 for name in ["norm", "pre_fc_norm_embedding", "pre_fc_norm_hidden"]}
+    save_file(tensors | more, folder / "model.safetensors", metadata=dict(format="pt"))
+    (folder / "model.safetensors").chmod(0o644)
+    config = json.loads((folder / "config.json").read_text())
+    respell(folder / "config.json", dict(text_config=config["text_config"] | dict(mtp_num_hidden_layers=1)))
 
 
 def families() -> dict[str, object]:
@@ -244,9 +258,15 @@ def respell(path: Path, changes: dict) -> None:
     path.write_text(json.dumps({k: v for k, v in config.items() if k not in changes or v is not None}, indent=2) + "\n")
 
 
+def auto_class(model_type: str) -> type:
+    """The class that makes the whole model: for one family that sees, the other one makes its language model alone."""
+    return t.AutoModelForImageTextToText if model_type == "qwen3_5" else AutoModelForCausalLM
+
+
 def logits(folder: Path, tokens: list[int]) -> np.ndarray:
     """Logits [len(tokens), vocab] of a saved checkpoint, all arithmetic in float32."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    model = auto_class(model_type).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     torch.nn.Module.float(model)  # Quantized layers keep their type otherwise.
     with torch.no_grad():
         return model(torch.tensor([tokens])).logits[0].numpy()
@@ -258,7 +278,7 @@ def build(case: Case, out: Path) -> np.ndarray:
     for stale in folder.glob("*.safetensors*"):
         stale.unlink()
     rng = torch.Generator().manual_seed(case.seed)
-    model = AutoModelForCausalLM.from_config(case.config, dtype=torch.float32)
+    model = auto_class(case.config.model_type).from_config(case.config, dtype=torch.float32)
     randomize(model, rng)
     tokens = torch.randint(0, VOCAB_SIZE, (case.positions,), generator=rng).tolist()
 
@@ -268,6 +288,8 @@ def build(case: Case, out: Path) -> np.ndarray:
         file.chmod(0o644)
     if case.ternary:
         make_ternary(folder, case.ternary)
+    if case.name == "qwen35-vision":
+        add_guessing_layer(folder)
     write_tokenizer(folder)
     if case.old_spelling:
         respell(folder / "config.json", case.old_spelling)

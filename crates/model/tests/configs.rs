@@ -4,9 +4,10 @@ use std::path::Path;
 
 use formats::Checkpoint;
 use formats::hf::HfConfig;
-use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
+use kernels::plan::{Activation, HeadOrder, NormKind, RopeStyle, Scales};
 use model::arch::{
-    ARCHITECTURES, Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, RopeScaling, RopeSettings, Ternary,
+    ARCHITECTURES, Biases, DecoderConfig, LayerType, MixerType, Norms, Presence, QkNorm, RopeScaling, RopeSettings,
+    Ternary,
 };
 use serde_json::{Value, json};
 
@@ -156,6 +157,53 @@ fn phi_4_mini_has_factors_for_each_frequency() {
     assert_eq!(config.rope.attention_factor, 1.190_238_1);
     let long = config.rope.long().unwrap();
     assert_eq!((long.above, long.inv_freq[0], config.rope.inv_freq()[0]), (4096, 0.4, 1.0));
+}
+
+/// The file asks for a feed-forward width that is adjusted, and has other names for some settings.
+#[test]
+fn lfm2_1_2b_is_mostly_convolutions() {
+    let config = read(&json!({
+        "architectures": ["Lfm2ForCausalLM"], "block_auto_adjust_ff_dim": true, "block_dim": 2048,
+        "block_ff_dim": 12288, "block_ffn_dim_multiplier": 1.0, "block_multiple_of": 256, "block_norm_eps": 1e-05,
+        "conv_L_cache": 3, "conv_bias": false, "conv_dim": 2048, "full_attn_idxs": [2, 5, 8, 10, 12, 14],
+        "hidden_size": 2048, "max_position_embeddings": 128000, "model_type": "lfm2", "norm_eps": 1e-05,
+        "num_attention_heads": 32, "num_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8,
+        "rope_theta": 1000000.0, "torch_dtype": "bfloat16", "use_pos_enc": true, "vocab_size": 65536
+    }));
+    assert_eq!((config.intermediate, config.head_dim, config.kv_heads, config.tied), (8192, 64, 8, true));
+    assert_eq!((config.norm_eps, config.qk_norm), (1e-5, QkNorm::Heads));
+    let attends = config.layer_types.iter().enumerate().filter(|(_, l)| l.mixer == MixerType::Attention);
+    assert_eq!(attends.map(|(i, _)| i).collect::<Vec<_>>(), [2, 5, 8, 10, 12, 14]);
+    assert_eq!(config.layer_types[0].mixer, MixerType::ShortConv { taps: 3 });
+}
+
+#[test]
+fn qwen3_5_4b_nests_linear_attention() {
+    let config = json!({
+        "architectures": ["Qwen3_5ForConditionalGeneration"], "image_token_id": 248056, "model_type": "qwen3_5",
+        "text_config": {
+            "attention_bias": false, "attn_output_gate": true, "full_attention_interval": 4, "head_dim": 256,
+            "hidden_act": "silu", "hidden_size": 2560, "intermediate_size": 9216, "linear_conv_kernel_dim": 4,
+            "linear_key_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+            "linear_value_head_dim": 128, "max_position_embeddings": 262144, "model_type": "qwen3_5_text",
+            "mtp_num_hidden_layers": 1, "num_attention_heads": 16, "num_hidden_layers": 32, "num_key_value_heads": 4,
+            "rms_norm_eps": 1e-06, "vocab_size": 248320,
+            "rope_parameters": {
+                "mrope_interleaved": true, "mrope_section": [11, 11, 10], "partial_rotary_factor": 0.25,
+                "rope_theta": 10000000, "rope_type": "default"
+            }
+        },
+        "tie_word_embeddings": true, "vision_config": {"model_type": "qwen3_5"}
+    });
+    let config = read(&config);
+    assert_eq!((config.head_dim, config.rope.dim, config.rope.theta, config.tied), (256, 64, 1e7, true));
+    assert!(config.attention_gate && config.norms.plus_one && !config.norms.after);
+    let net = config.delta_net.unwrap();
+    assert_eq!((net.key_heads, net.value_heads, net.key_dim, net.value_dim, net.taps), (16, 32, 128, 128, 4));
+    assert_eq!(net.order, HeadOrder::Grouped);
+    let mixer = |i: usize| if i % 4 == 3 { MixerType::Attention } else { MixerType::DeltaNet };
+    let expected: Vec<_> = (0..32).map(|i| LayerType { mixer: mixer(i), ..LayerType::PLAIN }).collect();
+    assert_eq!(config.layer_types, expected);
 }
 
 #[test]
