@@ -2,7 +2,7 @@
 
 use formats::Checkpoint;
 use kernels::plan::RopeStyle;
-use model::arch::{Architecture, Biases, DecoderConfig, Presence, RopeScaling};
+use model::arch::{Architecture, Biases, DecoderConfig, MixerType, Presence, RopeScaling};
 
 #[derive(Clone, Copy)]
 enum Value {
@@ -12,8 +12,18 @@ enum Value {
     Str(&'static str),
     /// A vocabulary of this many empty strings.
     Tokens(u64),
+    Ints(&'static [i32]),
+    Bools(&'static [bool]),
 }
-use Value::{Bool, F32, Str, Tokens, U32};
+use Value::{Bool, Bools, F32, Ints, Str, Tokens, U32};
+
+/// A list of a GGUF file: the type of its values, their number, and they.
+fn list(kind: u32, count: usize, values: impl Iterator<Item = u8>) -> (u32, Vec<u8>) {
+    let mut bytes = kind.to_le_bytes().to_vec();
+    bytes.extend((count as u64).to_le_bytes());
+    bytes.extend(values);
+    (9, bytes)
+}
 
 fn string(out: &mut Vec<u8>, text: &str) {
     out.extend((text.len() as u64).to_le_bytes());
@@ -37,6 +47,8 @@ fn gguf(keys: &[(&str, Value)]) -> Vec<u8> {
                 string(&mut bytes, v);
                 (8, bytes)
             }
+            Ints(v) => list(5, v.len(), v.iter().flat_map(|v| v.to_le_bytes())),
+            Bools(v) => list(7, v.len(), v.iter().map(|v| u8::from(*v))),
             Tokens(n) => {
                 let mut bytes = 8u32.to_le_bytes().to_vec();
                 bytes.extend(n.to_le_bytes());
@@ -52,6 +64,11 @@ fn gguf(keys: &[(&str, Value)]) -> Vec<u8> {
 
 /// A complete llama with some keys replaced, added, or (with `None`) removed.
 fn read(changes: &[(&'static str, Option<Value>)]) -> Result<DecoderConfig, String> {
+    read_as("llama", changes)
+}
+
+/// Likewise of another architecture, with its keys as if it were a llama.
+fn read_as(architecture: &str, changes: &[(&'static str, Option<Value>)]) -> Result<DecoderConfig, String> {
     let mut keys = vec![
         ("general.architecture", Str("llama")),
         ("llama.embedding_length", U32(64)),
@@ -65,6 +82,12 @@ fn read(changes: &[(&'static str, Option<Value>)]) -> Result<DecoderConfig, Stri
     for (key, value) in changes {
         keys.retain(|(k, _)| k != key);
         keys.extend(value.map(|value| (*key, value)));
+    }
+    let own = |key: &str| key.replace("llama.", &format!("{architecture}."));
+    let own: Vec<_> = keys.iter().map(|(key, value)| (own(key), *value)).collect();
+    let mut keys: Vec<_> = own.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    if let Some(known) = ["lfm2", "qwen35"].into_iter().find(|known| *known == architecture) {
+        keys[0].1 = Str(known);
     }
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), gguf(&keys)).unwrap();
@@ -136,6 +159,70 @@ fn what_the_decoder_lacks_is_refused() {
     ];
     for (key, value, expected) in cases {
         let found = read(&[(key, value)]).unwrap_err();
+        assert!(found.contains(expected), "{key}: {found}");
+    }
+}
+
+#[test]
+fn layers_without_key_and_value_heads_are_convolutions() {
+    let read = |heads: &'static [i32], taps: Option<Value>| {
+        read_as("lfm2", &[("llama.attention.head_count_kv", Some(Ints(heads))), ("llama.shortconv.l_cache", taps)])
+    };
+    let config = read(&[0, 2], Some(U32(3))).unwrap();
+    let mixers: Vec<_> = config.layer_types.iter().map(|layer| layer.mixer).collect();
+    assert_eq!((config.kv_heads, &mixers[..]), (2, &[MixerType::ShortConv { taps: 3 }, MixerType::Attention][..]));
+    for (heads, taps, expected) in [
+        (&[0][..], Some(U32(3)), "expected lfm2.attention.head_count_kv of 2 layers, 0 or the same number, found [0]"),
+        (&[1, 2], Some(U32(3)), "0 or the same number, found [1, 2]"),
+        (&[0, 0], Some(U32(3)), "expected a key and value head count from 1"),
+        (&[0, 3], Some(U32(3)), "multiple of the 3 key and value heads, found 4"),
+        (&[0, 2], None, "no key lfm2.shortconv.l_cache"),
+    ] {
+        let found = read(heads, taps).unwrap_err();
+        assert!(found.contains(expected), "{heads:?}: {found}");
+    }
+}
+
+#[test]
+fn linear_attention_has_sizes_that_agree() {
+    let complete = |changes: &[(&'static str, Option<Value>)]| {
+        let mut keys = vec![
+            ("llama.block_count", Some(U32(5))),
+            ("llama.ssm.conv_kernel", Some(U32(4))),
+            ("llama.ssm.state_size", Some(U32(16))),
+            ("llama.ssm.group_count", Some(U32(2))),
+            ("llama.ssm.time_step_rank", Some(U32(4))),
+            ("llama.ssm.inner_size", Some(U32(128))),
+        ];
+        keys.extend(changes);
+        read_as("qwen35", &keys)
+    };
+    let linear = |config: &DecoderConfig| -> Vec<bool> {
+        config.layer_types.iter().map(|layer| layer.mixer == MixerType::DeltaNet).collect()
+    };
+    let config = complete(&[]).unwrap();
+    let net = config.delta_net.unwrap();
+    assert_eq!((net.key_heads, net.value_heads, net.key_dim, net.value_dim, net.taps), (2, 4, 16, 32, 4));
+    assert_eq!(linear(&config), [true, true, true, false, true]);
+    let every_other = complete(&[("llama.full_attention_interval", Some(U32(2)))]).unwrap();
+    assert_eq!(linear(&every_other), [true, false, true, false, true]);
+    let listed = complete(&[
+        ("llama.attention.recurrent_layers", Some(Bools(&[false, true, true, true, false]))),
+        ("llama.nextn_predict_layers", Some(U32(1))),
+    ]);
+    let listed = listed.unwrap();
+    assert_eq!((linear(&listed), listed.guessing_layers), (vec![false, true, true, true], 1));
+    assert!(listed.is_guessing("blk.4.attn_q.weight") && !listed.is_guessing("blk.3.attn_q.weight"));
+    for (key, value, expected) in [
+        ("llama.ssm.group_count", U32(0), "expected a linear attention key head count from 1"),
+        ("llama.ssm.group_count", U32(3), "a value head count that is a multiple of the 3 key heads, found 4"),
+        ("llama.ssm.inner_size", U32(126), "qwen35.ssm.inner_size is 126; supported is 124"),
+        ("llama.ssm.time_step_rank", U32(0), "qwen35.ssm.inner_size is 128; supported is 0"),
+        ("llama.ssm.conv_kernel", U32(0), "expected a convolution size from 1"),
+        ("llama.ssm.state_size", U32(1 << 31), "expected a linear attention key head size from 1"),
+        ("llama.nextn_predict_layers", U32(9), "expected a layer count from 1"),
+    ] {
+        let found = complete(&[(key, Some(value))]).unwrap_err();
         assert!(found.contains(expected), "{key}: {found}");
     }
 }

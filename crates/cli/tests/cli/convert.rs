@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use formats::Checkpoint;
-use model::arch::HfNames;
+use model::arch::{Architecture, HfNames};
 use serde_json::Value;
 
 use crate::support::{Edgeling, checkpoint};
@@ -28,15 +28,32 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+
 /// Every tensor's type, shape and bytes, without what a model has beside its language model.
-fn tensors(path: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+fn tensors(path: &Path) -> Tensors {
     let checkpoint = Checkpoint::open(path).unwrap();
+    let config = Architecture::of(&checkpoint).and_then(|a| a.config(&checkpoint)).unwrap();
     let tensor = |name: &str| {
         let tensor = checkpoint.tensor(name).unwrap();
         (tensor.dtype.to_string(), tensor.shape.clone(), tensor.data.to_vec())
     };
     let names = HfNames::of(&checkpoint);
-    checkpoint.tensors().filter_map(|info| Some((names.plain(&info.name)?, tensor(&info.name)))).collect()
+    let own = checkpoint.tensors().filter(|info| !config.is_guessing(&info.name));
+    own.filter_map(|info| Some((names.plain(&info.name)?, tensor(&info.name)))).collect()
+}
+
+/// Whether two files have the same tensors, but for the last bit of exponentials, which others compute otherwise.
+fn same_but_for_exponentials(a: &Tensors, b: &Tensors) -> bool {
+    let bits = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect::<Vec<_>>();
+    let near = |a: &[u8], b: &[u8]| bits(a).into_iter().zip(bits(b)).all(|(a, b)| a.abs_diff(b) <= 1);
+    let same = |name: &str, a: &(String, Vec<usize>, Vec<u8>), b: &(String, Vec<usize>, Vec<u8>)| match name
+        .ends_with(".ssm_a")
+    {
+        true => (&a.0, &a.1) == (&b.0, &b.1) && near(&a.2, &b.2),
+        false => a == b,
+    };
+    a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(name, a, b)))
 }
 
 impl Edgeling {
@@ -99,7 +116,7 @@ fn file_to_folder_and_back_changes_nothing() {
         }
         let folder = edgeling.convert(&source, "hf", "folder");
         let back = edgeling.convert(&folder, "gguf", "model.gguf");
-        assert!(tensors(&source) == tensors(&back), "{case}");
+        assert!(same_but_for_exponentials(&tensors(&source), &tensors(&back)), "{case}");
         let tokens = edgeling.tokens(&source);
         assert_eq!((&tokens, &tokens), (&edgeling.tokens(&folder), &edgeling.tokens(&back)), "{case}");
         let template = |model: &Path| Checkpoint::open(model).unwrap().chat_templates().unwrap();
