@@ -128,14 +128,18 @@ impl Kernel for DeltaRule {
         let (mut block, blocks) = (0, self.value_dim / LANES);
         // SAFETY: the blocks of columns exist.
         unsafe {
-            // Four independent sums hide the latency of an addition, and their part of the state stays in a first-level cache.
-            while block + 4 <= blocks {
+            // Independent sums hide the latency of an addition, as many as there are registers for; their part of the state stays
+            // in a first-level cache.
+            while S::FLOAT_TILE.0 > 1 && block + 4 <= blocks {
                 self.columns::<S, 4>(block * LANES);
                 block += 4;
             }
-            while block < blocks {
+            while block + 2 <= blocks {
+                self.columns::<S, 2>(block * LANES);
+                block += 2;
+            }
+            if block < blocks {
                 self.columns::<S, 1>(block * LANES);
-                block += 1;
             }
         }
     }
@@ -175,6 +179,41 @@ impl DeltaRule {
                 }
                 for n in 0..N {
                     S::store(self.out.add(position * self.out_stride + first + n * LANES), out[n]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::Tier;
+
+    /// Far from zero on both sides, where exponentials leave nothing or everything.
+    #[test]
+    fn rates_are_those_of_the_formulas() {
+        let alphas = [-200.0, -90.0, -20.0, -5.0, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.3, 1.0, 5.0, 20.0, 60.0, 90.0, 200.0];
+        let betas = [-200.0, -87.0, -30.0, -9.0, -2.0, -0.5, -1e-6, 0.0, 1e-6, 0.5, 2.0, 9.0, 30.0, 87.0, 90.0, 200.0];
+        let (dt_bias, decay) = ([0.25; LANES], [-0.7, -0.02].repeat(LANES / 2));
+        for tier in Tier::all_available() {
+            let (mut alpha, mut beta) = (alphas, betas);
+            let rates = Rates {
+                alpha: alpha.as_mut_ptr(),
+                beta: beta.as_mut_ptr(),
+                dt_bias: dt_bias.as_ptr(),
+                decay: decay.as_ptr(),
+                heads: LANES,
+            };
+            // SAFETY: the tier is available, and all have sixteen values.
+            unsafe { tier.run(rates) }
+            for i in 0..LANES {
+                let x = f64::from(alphas[i]) + 0.25;
+                let softplus = if x > 50.0 { x } else { x.exp().ln_1p() };
+                let (kept, taken) = ((f64::from(decay[i]) * softplus).exp(), 1.0 / (1.0 + f64::from(-betas[i]).exp()));
+                for (found, expected) in [(alpha[i], kept), (beta[i], taken)] {
+                    let error = (f64::from(found) - expected).abs();
+                    assert!(error <= 3e-6 * expected + 1e-37, "{}: {found} for {expected}", tier.name());
                 }
             }
         }
