@@ -82,7 +82,7 @@ impl Loader<'_> {
             ffn_norm: norm("ffn_norm.weight", config.norms.before)?,
             ffn_post_norm: norm("post_ffw_norm.weight", config.norms.after)?,
             attention: self.attention(config, layer)?,
-            ffn: self.feed_forward(config, layer)?,
+            ffn: self.feed_forward(config, layer)?.into(),
         })
     }
 
