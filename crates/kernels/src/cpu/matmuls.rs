@@ -117,6 +117,7 @@ impl Operands<'_> {
                         out,
                         out_stride,
                         accumulate,
+                        ahead: 0,
                     };
                     run(tier, m);
                 }
