@@ -41,6 +41,7 @@ fn smollm2_135m() {
         kv_heads: 3,
         head_dim: 64,
         intermediate: 1536,
+        experts: None,
         vocab: 49152,
         context: 8192,
         norm: NormKind::Rms,

@@ -7,10 +7,10 @@ use formats::hf::HfConfig;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, TokenizerFiles};
 use kernels::DType;
 use kernels::simd::Tier;
-use model::arch::{Architecture, DecoderConfig, HfNames};
+use model::arch::{Architecture, Assembly, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Step, Types, main_type, order_of, shift_of};
+use super::plan::{Part, Step, Types, is_router, is_shared_gate, main_type, order_of, shift_of};
 use super::stream::{RowOrder, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
@@ -75,15 +75,25 @@ fn steps(
         if follows {
             continue;
         }
+        let found = source.tensor(&info.name)?.dtype;
+        if let Some(assemblies) = architecture.unpacked(source, config, &plain) {
+            for Assembly { name, shape, pieces } in assemblies {
+                let dtype = if is_router(&name) { DType::F32 } else { types.matrix(found) };
+                let target = NewTensor { name, dtype, shape };
+                steps.push(Step { parts: Part::of(pieces), target, order: None, shift: 0.0 });
+            }
+            continue;
+        }
         let name = architecture
             .to_canonical(&plain)
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
-        let found = source.tensor(&info.name)?.dtype;
-        let dtype = if info.shape.len() > 1 { types.matrix(found) } else { DType::F32 };
-        let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
+        let matrix = info.shape.len() > 1 && !is_router(&name);
+        let dtype = if matrix { types.matrix(found) } else { DType::F32 };
+        let shape = if is_shared_gate(&name) { vec![info.elements()] } else { info.shape.clone() };
         let shift = shift_of(config.norms.plus_one, &name, 1.0);
-        let target = NewTensor { name, dtype, shape: info.shape.clone() };
-        steps.push(Step { source: info.name.clone(), target, order, shift });
+        let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
+        let target = NewTensor { name, dtype, shape };
+        steps.push(Step { parts: Part::whole(&info.name), target, order, shift });
     }
     Ok(steps)
 }
