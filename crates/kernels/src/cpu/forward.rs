@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use mixture::Slots;
 
 use super::buffers::{Buffers, activations};
-use super::matmuls::{Input, Product, matmuls};
+use super::matmuls::{Input, Product, expect, matmuls};
 use super::pages::Pages;
 use super::weights::{Model, Norm, PackedFeedForward, PackedFfn, PackedLinear, Rounding};
 use crate::backend::BackendError;
@@ -243,6 +243,7 @@ impl Pass<'_> {
             out: b.qkv.ptr().wrapping_add(b.qkv_starts[i]),
             out_stride: b.qkv_starts[3],
         });
+        expect(self.model, self.team, std::slice::from_ref(&attention.o), n);
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
         for (norm, product) in attention.whole_norms.iter().zip(&products) {
             if norm.is_some() {
@@ -266,23 +267,28 @@ impl Pass<'_> {
             self.norm_in_place(x, stride, attention.o.cols, &attention.sub_norm, 0, rounding);
         }
         let product = [Product { linear: &attention.o, out: b.y.ptr(), out_stride: b.hidden }];
+        expect(self.model, self.team, weights.ffn.first(), n);
         self.matmuls(Input { x, stride }, n, &product);
     }
 
     /// `x += y; y = ffn(norm(x))`.
-    fn feed_forward(&mut self, layer: usize) {
-        let layer = &self.model.layers[layer];
+    fn feed_forward(&mut self, index: usize) {
+        let (model, layer) = (self.model, &self.model.layers[index]);
         let rounding = self.lay_out(0, layer.ffn.takers());
         let post = Added::Y(layer.attn_post_norm.as_ref());
         self.norm(self.rows.len(), post, &layer.ffn_norm, rounding, &|r| r);
+        let next = match model.layers.get(index + 1) {
+            Some(next) => &next.attention.qkv[..],
+            None => std::slice::from_ref(&model.head),
+        };
         match &layer.ffn {
-            PackedFfn::Dense(ffn) => self.gated(ffn),
-            PackedFfn::Mixture(mixture) => self.mixture(mixture),
+            PackedFfn::Dense(ffn) => self.gated(ffn, next),
+            PackedFfn::Mixture(mixture) => self.mixture(mixture, next),
         }
     }
 
-    /// `y = down(act(gate(x)) * up(x))`, of the input x that stays as it is.
-    fn gated(&mut self, weights: &PackedFeedForward) {
+    /// `y = down(act(gate(x)) * up(x))`, of the input x that stays as it is; `next` are the weights that are read after it.
+    fn gated(&mut self, weights: &PackedFeedForward, next: &[PackedLinear]) {
         let (tier, b, n) = (self.tier, self.buffers, self.rows.len());
         let rounding = self.lay_out(1, std::slice::from_ref(&weights.down));
         // What takes the whole row comes after all panels.
@@ -311,6 +317,7 @@ impl Pass<'_> {
             }
         };
         let normed = Input { x: b.input.ptr(), stride: b.hidden };
+        expect(self.model, self.team, std::slice::from_ref(&weights.down), n);
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
         if !last {
             let (x, cols) = (b.gate_up.ptr(), weights.down.cols);
@@ -318,6 +325,7 @@ impl Pass<'_> {
         }
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
+        expect(self.model, self.team, next, n);
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }

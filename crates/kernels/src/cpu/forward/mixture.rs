@@ -7,8 +7,8 @@ mod tests;
 use std::ops::Range;
 
 use super::super::buffers::activations;
-use super::super::matmuls::{Input, Operands, Product, matmuls, panels_at_once, rows_at_once};
-use super::super::weights::{Model, PackedFeedForward, PackedMixture, Rounding, zeroed};
+use super::super::matmuls::{Input, Operands, Product, expect, matmuls, panels_at_once, rows_at_once};
+use super::super::weights::{Model, PackedFeedForward, PackedLinear, PackedMixture, Rounding, zeroed};
 use super::{Pass, each_row, in_groups};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
@@ -122,21 +122,23 @@ impl Slots {
         &self,
         mixture: &'m PackedMixture,
         threads: usize,
-        of: impl Fn(&PackedFeedForward) -> &super::PackedLinear,
+        of: impl Fn(&PackedFeedForward) -> &PackedLinear,
     ) -> Vec<Item<'m>> {
-        let panels: usize = self.experts.iter().map(|(e, _)| of(&mixture.experts[*e]).panel_count()).sum();
-        let at_once = panels_at_once(panels, threads);
-        let mut items = Vec::new();
-        for (expert, slots) in &self.experts {
-            let expert = &mixture.experts[*expert];
+        let nodes = || self.experts.iter().map(|(e, slots)| (&mixture.experts[*e], slots));
+        let all: usize = nodes().map(|(expert, _)| of(expert).panel_count()).sum();
+        let (mut left, mut items) = (all, Vec::new());
+        for (expert, slots) in nodes() {
             let (linear, count) = (of(expert), of(expert).panel_count());
             let rows = rows_at_once(linear.cols, linear.takes_int8());
             for start in slots.clone().step_by(rows) {
-                for first in (0..count).step_by(at_once) {
-                    let (panels, slots) = (first..count.min(first + at_once), start..slots.end.min(start + rows));
-                    items.push(Item { expert, panels, slots });
+                let mut first = 0;
+                while first < count {
+                    let end = count.min(first + panels_at_once(left - first, all, slots.len(), threads));
+                    items.push(Item { expert, panels: first..end, slots: start..slots.end.min(start + rows) });
+                    first = end;
                 }
             }
+            left -= count;
         }
         items
     }
@@ -150,10 +152,10 @@ struct Item<'m> {
 }
 
 impl Pass<'_> {
-    /// `y = Σ weight * expert(x) + shared expert(x)`, of the input x.
-    pub(super) fn mixture(&mut self, mixture: &PackedMixture) {
+    /// `y = Σ weight * expert(x) + shared expert(x)`, of the input x; `next` are the weights that are read after it.
+    pub(super) fn mixture(&mut self, mixture: &PackedMixture, next: &[PackedLinear]) {
         if let Some(shared) = &mixture.shared {
-            self.gated(shared);
+            self.gated(shared, std::slice::from_ref(&mixture.router.linear));
         }
         let (tier, model, b, n) = (self.tier, self.model, self.buffers, self.rows.len());
         let Some(slots) = self.slots.as_deref_mut() else { return };
@@ -187,7 +189,7 @@ impl Pass<'_> {
         });
         slots.arrange(n, top_k, experts);
         self.gather(mixture);
-        self.experts(mixture);
+        self.experts(mixture, next);
         self.combine(mixture);
     }
 
@@ -216,7 +218,7 @@ impl Pass<'_> {
     }
 
     /// `out = down(act(gate(input)) * up(input))` in each slot.
-    fn experts(&mut self, mixture: &PackedMixture) {
+    fn experts(&mut self, mixture: &PackedMixture, next: &[PackedLinear]) {
         let Some(slots) = self.slots.as_deref_mut() else { return };
         if let Some(down) = mixture.experts.iter().map(|e| &e.down).find(|down| down.takes_int8()) {
             slots.quantized[1].set_cols(down.cols);
@@ -227,6 +229,9 @@ impl Pass<'_> {
         let gathered = Input { x: slots.input.ptr(), stride: slots.hidden };
         let operands = Operands { tier, model, quantized: input, input: gathered };
         let items = slots.items(mixture, self.team.size(), |expert| &expert.gate_up[0]);
+        if let Some(item) = items.first() {
+            expect(model, self.team, std::slice::from_ref(&item.expert.down), item.slots.len());
+        }
         self.team.run(items.len(), &|i| {
             let Item { expert, panels, slots: rows } = &items[i];
             for (i, linear) in expert.gate_up.iter().enumerate() {
@@ -250,6 +255,7 @@ impl Pass<'_> {
         let gated = Input { x: slots.gate_up.ptr(), stride };
         let operands = Operands { tier, model, quantized: hidden, input: gated };
         let items = slots.items(mixture, self.team.size(), |expert| &expert.down);
+        expect(model, self.team, next, self.rows.len());
         self.team.run(items.len(), &|i| {
             let Item { expert, panels, slots: rows } = &items[i];
             let product = Product { linear: &expert.down, out: slots.out.ptr(), out_stride: slots.hidden };

@@ -51,6 +51,14 @@ impl PackedFfn {
         }
     }
 
+    /// What is read first of it.
+    pub fn first(&self) -> &[PackedLinear] {
+        match (self.whole(), self.mixture()) {
+            (Some(ffn), _) => &ffn.gate_up[..1],
+            (None, mixture) => mixture.map_or(&[], |mixture| std::slice::from_ref(&mixture.router.linear)),
+        }
+    }
+
     /// The nodes that take the layer's input.
     pub fn takers(&self) -> impl Iterator<Item = &PackedLinear> {
         let mixture = self.mixture();
