@@ -29,6 +29,8 @@ mod smollm3;
 mod to_gguf;
 mod to_hf;
 
+use std::collections::HashSet;
+
 use formats::gguf::{Metadata, MetadataBuilder};
 use formats::hf::HfConfig;
 use formats::{Checkpoint, Config, Format};
@@ -94,7 +96,9 @@ impl Architecture {
     /// # Errors
     /// It names none, or one that is not supported.
     pub fn of(checkpoint: &Checkpoint) -> Result<&'static Self, ModelError> {
-        let unknown = |found: String, supported: Vec<&str>| {
+        let unknown = |found: String, mut supported: Vec<&str>| {
+            let mut seen = HashSet::new();
+            supported.retain(|name| seen.insert(*name));
             let supported = supported.join(", ");
             ModelError::Architecture { path: checkpoint.path().to_owned(), found, supported }
         };

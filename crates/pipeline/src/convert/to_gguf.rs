@@ -114,8 +114,14 @@ fn metadata(
     if let Some(name) = folder.file_name() {
         out.set("general.name", name.to_string_lossy().as_ref());
     }
-    let parameters: usize = steps.iter().map(|step| step.target.shape.iter().product::<usize>()).sum();
-    out.set("general.size_label", &size_label(parameters));
+    // Of a mixture, the parameters with one expert a layer.
+    let experts = config.experts.as_ref().map(|experts| experts.count);
+    let parameters = |step: &Step| {
+        let all: usize = step.target.shape.iter().product();
+        if step.target.name.contains("_exps.") { all / experts.unwrap_or(1) } else { all }
+    };
+    let label = size_label(steps.iter().map(parameters).sum());
+    out.set("general.size_label", &experts.map_or(label.clone(), |count| format!("{count}x{label}")));
     if let Some(licence) = source.licence()? {
         out.set("general.license", &licence);
     }
