@@ -13,7 +13,9 @@ use crate::support::{Edgeling, checkpoint};
 const TEXT: &str = "The thin theory in the inn: café 你好 12 🙂 <|user|>hi<|eos|>\n  end";
 
 /// What GGUF files have no keys for.
-const REFUSED: [&str; 3] = ["bitnet-online", "bitnet-packed", "qwen3moe-stacked"];
+const REFUSED: [&str; 2] = ["bitnet-online", "bitnet-packed"];
+/// Has a layer without experts, as GGUF files of its family have not.
+const PARTLY_DENSE: &str = "qwen3moe-stacked";
 /// Whose tensors come back as published files have them.
 const RENAMED: [&str; 2] = ["granitemoe-stacked", "granite4"];
 
@@ -21,7 +23,7 @@ const RENAMED: [&str; 2] = ["granitemoe-stacked", "granite4"];
 fn cases() -> Vec<String> {
     let folders = fs::read_dir(checkpoint("")).unwrap();
     let mut names: Vec<_> = folders.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| !REFUSED.contains(&name.as_str()));
+    names.retain(|name| !REFUSED.contains(&name.as_str()) && name != PARTLY_DENSE);
     names.sort();
     names
 }
@@ -96,13 +98,12 @@ fn folder_to_file_and_back_changes_nothing() {
     }
 }
 
-/// GGUF files of the family have experts in every layer.
 #[test]
 fn a_layer_without_experts_is_refused() {
     let edgeling = Edgeling::new();
-    let (source, out) = (checkpoint("qwen3moe-stacked"), edgeling.out("model.gguf"));
+    let (source, out) = (checkpoint(PARTLY_DENSE), edgeling.out("model.gguf"));
     let run = edgeling.run(&["convert", path(&source), "--to", "gguf", "--out", path(&out)]);
-    run.failed(1, &["experts", "layers: [true, false, true]"]);
+    run.failed(1, &["layers with experts is [0, 2]; supported is [0, 1, 2] in GGUF files of qwen3moe"]);
     assert!(edgeling.left().is_empty());
 }
 

@@ -198,6 +198,9 @@ impl DecoderConfig {
             format!("{:?}", config.layer_types.iter().map(seen).collect::<Vec<_>>())
         };
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        let sparse =
+            |config: &Self| text(&(0..config.layers).filter(|i| config.experts_of(*i).is_some()).collect::<Vec<_>>());
+        let experts = |config: &Self| text(&config.experts.clone().map(|e| Experts { layers: Vec::new(), ..e }));
         let scales = |s: &Scales| format!("{:?}", (s.embedding, s.residual, s.logit_softcap));
         let properties = [
             ("attention scale", text(&self.attention_scale), text(&read.attention_scale)),
@@ -207,7 +210,8 @@ impl DecoderConfig {
             ("windows and rotations", layers(self), layers(read)),
             ("activation", text(&self.activation), text(&read.activation)),
             ("scales", scales(&self.scales), scales(&read.scales)),
-            ("experts", text(&self.experts), text(&read.experts)),
+            ("layers with experts", sparse(self), sparse(read)),
+            ("experts", experts(self), experts(read)),
         ];
         match properties.into_iter().find(|(_, own, read)| own != read) {
             Some((name, own, read)) => Err(ModelError::unsupported(path, name, own, format!("{read} in {format}"))),

@@ -41,7 +41,7 @@ pub(super) fn is_router(canonical: &str) -> bool {
     canonical.ends_with(".ffn_gate_inp.weight") || is_shared_gate(canonical)
 }
 
-/// Whether it weighs the shared expert: a matrix of one row, and in GGUF files a vector.
+/// Whether it weighs the shared expert: a matrix of one row, and in older GGUF files a vector.
 pub(super) fn is_shared_gate(canonical: &str) -> bool {
     canonical.ends_with(".ffn_gate_inp_shexp.weight")
 }

@@ -10,7 +10,7 @@ use kernels::simd::Tier;
 use model::arch::{Architecture, Assembly, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Part, Step, Types, is_router, is_shared_gate, main_type, order_of, shift_of};
+use super::plan::{Part, Step, Types, is_router, main_type, order_of, shift_of};
 use super::stream::{RowOrder, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
@@ -89,10 +89,9 @@ fn steps(
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
         let matrix = info.shape.len() > 1 && !is_router(&name);
         let dtype = if matrix { types.matrix(found) } else { DType::F32 };
-        let shape = if is_shared_gate(&name) { vec![info.elements()] } else { info.shape.clone() };
         let shift = shift_of(config.norms.plus_one, &name, 1.0);
         let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
-        let target = NewTensor { name, dtype, shape };
+        let target = NewTensor { name, dtype, shape: info.shape.clone() };
         steps.push(Step { parts: Part::whole(&info.name), target, order, shift });
     }
     Ok(steps)
