@@ -55,7 +55,7 @@ impl Buffers {
         let of_attention = |f: &dyn Fn(&PackedAttention) -> usize| widest(&|l| l.mixer.attention().map_or(0, f));
         let [q, k, v] = [0, 1, 2].map(|i| of_attention(&|a| a.qkv[i].padded_rows()));
         let projected = |l: &PackedLayer| l.mixer.linears().0.iter().map(|linear| linear.padded_rows()).sum();
-        let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows());
+        let ffn = widest(&|l| l.ffn.whole().map_or(0, |ffn| ffn.gate_up[0].padded_rows()));
         let attended = |l: &PackedLayer| match &l.mixer {
             PackedMixer::Attention(a) => a.dims.heads * a.dims.padded_head(),
             other => other.linears().1.cols.next_multiple_of(LANES),

@@ -63,7 +63,39 @@ pub fn matmuls(
     products: &[Product],
     finish: Option<&Finish>,
 ) {
-    let multiply = |product: &Product, panels: Range<usize>, rows: Range<usize>| {
+    let operands = Operands { tier, model, quantized, input };
+    let multiply = |product: &Product, panels, rows| operands.multiply(product, panels, rows);
+    if let Some(finish) = finish {
+        let items = items(&products[..1], rows, team.size());
+        team.run(items.len(), &|i| {
+            let Item { panels, rows, .. } = &items[i];
+            products.iter().for_each(|p| multiply(p, panels.clone(), rows.clone()));
+            finish(panels.clone(), rows.clone());
+        });
+    } else {
+        let items = items(products, rows, team.size());
+        team.run(items.len(), &|i| {
+            let Item { product, panels, rows } = &items[i];
+            multiply(&products[*product], panels.clone(), rows.clone());
+        });
+    }
+}
+
+/// What products are made of, but for their weights.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    pub tier: Tier,
+    pub model: &'a Model,
+    /// The input of nodes that take int8.
+    pub quantized: &'a QuantizedRows,
+    /// The input of the others.
+    pub input: Input,
+}
+
+impl Operands<'_> {
+    /// Computes a part of a product: some panels for some rows of the input, which this call alone writes.
+    pub fn multiply(&self, product: &Product, panels: Range<usize>, rows: Range<usize>) {
+        let Self { tier, model, quantized, input } = *self;
         let Product { linear, out, out_stride } = *product;
         let (range, tokens) = (panels.clone(), rows.clone());
         let (first, panel_bytes, cols) = (model.panels(linear), linear.panel_bytes, linear.cols);
@@ -76,10 +108,10 @@ pub fn matmuls(
                     run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
                 }
                 MatMulFn::F32(run) => {
-                    let Input { x, stride: x_stride } = { &input };
-                    let (x, x_stride, accumulate) = (*x, *x_stride, false);
+                    let Input { x, stride: x_stride } = input;
+                    let (panels, accumulate) = (first, false);
                     let m = FloatMatMul {
-                        panels: first,
+                        panels,
                         panel_bytes,
                         range,
                         cols,
@@ -101,20 +133,6 @@ pub fn matmuls(
                 add_bias(bias, panels, rows, out, out_stride);
             }
         }
-    };
-    if let Some(finish) = finish {
-        let items = items(&products[..1], rows, team.size());
-        team.run(items.len(), &|i| {
-            let Item { panels, rows, .. } = &items[i];
-            products.iter().for_each(|p| multiply(p, panels.clone(), rows.clone()));
-            finish(panels.clone(), rows.clone());
-        });
-    } else {
-        let items = items(products, rows, team.size());
-        team.run(items.len(), &|i| {
-            let Item { product, panels, rows } = &items[i];
-            multiply(&products[*product], panels.clone(), rows.clone());
-        });
     }
 }
 
@@ -127,7 +145,7 @@ pub fn expect(model: &Model, team: &mut Team, linears: &[PackedLinear], rows: us
 
 /// Panels of the next item when `left` of `all` are left. Each thread has several. For few rows, which wait for memory,
 /// items are long at first, since each begins with a wait, and short in the end, so that threads end together.
-fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize {
+pub fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize {
     let panels = if rows <= FEW_ROWS {
         (left / (threads * ITEMS_AHEAD)).max(2)
     } else {
@@ -138,7 +156,7 @@ fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize
 }
 
 /// Rows of an item: as many as stay in the second-level cache while panels pass.
-fn rows_at_once(cols: usize, int8: bool) -> usize {
+pub fn rows_at_once(cols: usize, int8: bool) -> usize {
     // An int8 row has 20 bytes of scales and sums for each 32 values.
     let row = if int8 { cols + cols * 20 / 32 } else { cols * size_of::<f32>() };
     (caches::second_level() / row.max(1)).next_multiple_of(GROUP).max(4 * GROUP)

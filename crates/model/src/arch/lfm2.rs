@@ -28,6 +28,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         ("blk.{}.ffn_down", "model.layers.{}.feed_forward.w2"),
         ("token_embd_norm", "model.embedding_norm"),
     ],
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,

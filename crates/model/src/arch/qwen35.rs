@@ -27,6 +27,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         ("blk.{}.ssm_norm", "model.layers.{}.linear_attn.norm"),
         ("blk.{}.ssm_out", "model.layers.{}.linear_attn.out_proj"),
     ],
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,

@@ -7,11 +7,11 @@ use formats::hf::HfConfig;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, TokenizerFiles};
 use kernels::DType;
 use kernels::simd::Tier;
-use model::arch::{Architecture, DecoderConfig, HfNames};
+use model::arch::{Architecture, Assembly, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Step, To, Types, change_of, is_conv, main_type, orders_of, shape_of};
-use super::stream::stream_all;
+use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, main_type, orders_of, shape_of};
+use super::stream::{Change, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
 
@@ -75,16 +75,25 @@ fn steps(
         if follows {
             continue;
         }
+        let found = source.tensor(&info.name)?.dtype;
+        if let Some(assemblies) = architecture.unpacked(source, config, &plain) {
+            for Assembly { name, shape, pieces } in assemblies {
+                let dtype = if is_router(&name) { DType::F32 } else { types.matrix(found) };
+                let target = NewTensor { name, dtype, shape };
+                steps.push(Step { parts: Part::of(pieces), target, rows: None, columns: None, change: Change::None });
+            }
+            continue;
+        }
         let name = architecture
             .to_canonical(&plain)
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
-        let found = source.tensor(&info.name)?.dtype;
-        let dtype = if info.shape.len() > 1 && !is_conv(&name) { types.matrix(found) } else { DType::F32 };
+        let matrix = info.shape.len() > 1 && !is_router(&name) && !is_conv(&name);
+        let dtype = if matrix { types.matrix(found) } else { DType::F32 };
         let (rows, columns) = orders_of(architecture, config, &name, To::Gguf);
         let change = change_of(config.norms.plus_one, &name, To::Gguf);
         let shape = shape_of(&name, &info.shape, To::Gguf);
         let target = NewTensor { name, dtype, shape };
-        steps.push(Step { source: info.name.clone(), target, rows, columns, change });
+        steps.push(Step { parts: Part::whole(&info.name), target, rows, columns, change });
     }
     Ok(steps)
 }
@@ -105,8 +114,14 @@ fn metadata(
     if let Some(name) = folder.file_name() {
         out.set("general.name", name.to_string_lossy().as_ref());
     }
-    let parameters: usize = steps.iter().map(|step| step.target.shape.iter().product::<usize>()).sum();
-    out.set("general.size_label", &size_label(parameters));
+    // Of a mixture, the parameters with one expert a layer.
+    let experts = config.experts.as_ref().map(|experts| experts.count);
+    let parameters = |step: &Step| {
+        let all: usize = step.target.shape.iter().product();
+        if step.target.name.contains("_exps.") { all / experts.unwrap_or(1) } else { all }
+    };
+    let label = size_label(steps.iter().map(parameters).sum());
+    out.set("general.size_label", &experts.map_or(label.clone(), |count| format!("{count}x{label}")));
     if let Some(licence) = source.licence()? {
         out.set("general.license", &licence);
     }

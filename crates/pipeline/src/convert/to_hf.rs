@@ -7,11 +7,13 @@ use formats::safetensors::SafetensorsWriter;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder};
 use kernels::DType;
 use kernels::simd::Tier;
-use model::arch::{Architecture, DecoderConfig, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
+use model::arch::{Architecture, Assembly, DecoderConfig, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use super::plan::{Step, To, Types, change_of, is_conv, main_type, orders_of, shape_of};
+use super::plan::{
+    Part, Step, To, Types, change_of, is_conv, is_router, is_shared_gate, main_type, orders_of, shape_of,
+};
 use super::stream::{Change, is_exact, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
@@ -96,7 +98,7 @@ fn verify(source: &Checkpoint, folder: &Path) -> Result<(), ConvertError> {
     Ok(())
 }
 
-/// Vectors, which are F32 in GGUF files, get the matrices' type where that loses nothing, or where it was asked for.
+/// Vectors and routers, which are F32 in GGUF files, get the matrices' type where that loses nothing, or where it was asked for.
 fn steps(
     source: &Checkpoint,
     architecture: &'static Architecture,
@@ -114,6 +116,14 @@ fn steps(
         if follows || guesses || (config.tied && info.name == "lm_head.weight") {
             continue;
         }
+        let dtype = types.matrix(source.tensor(&info.name)?.dtype);
+        if from_gguf && let Some(assemblies) = architecture.packed(config, &info.name) {
+            for Assembly { name, shape, pieces } in assemblies {
+                let target = NewTensor { name, dtype, shape };
+                steps.push(Step { parts: Part::of(pieces), target, rows: None, columns: None, change: Change::None });
+            }
+            continue;
+        }
         let (canonical, name) = if from_gguf {
             (Some(info.name.clone()), architecture.to_hf(&info.name))
         } else {
@@ -121,20 +131,24 @@ fn steps(
         };
         let name =
             name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
-        let dtype = types.matrix(source.tensor(&info.name)?.dtype);
-        let (mut change, mut orders, mut shape) = (Change::None, (None, None), info.shape.clone());
+        let row = canonical.as_deref().is_some_and(is_shared_gate) && info.shape.len() == 1;
+        let mut shape: Vec<usize> = row.then_some(1).into_iter().chain(info.shape.iter().copied()).collect();
+        let (mut change, mut orders) = (Change::None, (None, None));
         if let Some(canonical) = canonical {
             change = change_of(plus_one, &canonical, To::HuggingFace);
             orders = orders_of(architecture, config, &canonical, To::HuggingFace);
             shape = shape_of(&canonical, &shape, To::HuggingFace);
         }
         let (target, (rows, columns)) = (NewTensor { name, dtype, shape }, orders);
-        steps.push(Step { source: info.name.clone(), target, rows, columns, change });
+        steps.push(Step { parts: Part::whole(&info.name), target, rows, columns, change });
     }
     let main = main_type(&steps);
     if types.dtype.is_none() && from_gguf {
-        for step in steps.iter_mut().filter(|step| step.target.shape.len() < 2 || is_conv(&step.source)) {
-            if is_exact(&source.tensor(&step.source)?, step.change, main, tier) {
+        for step in &mut steps {
+            // What is put together is a matrix.
+            let [Part { tensor, rows: None }] = &step.parts[..] else { continue };
+            let narrow = step.target.shape.len() < 2 || is_router(tensor) || is_conv(tensor);
+            if narrow && is_exact(&source.tensor(tensor)?, step.change, main, tier) {
                 step.target.dtype = main;
             }
         }

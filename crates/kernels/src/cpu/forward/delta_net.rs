@@ -35,7 +35,7 @@ impl Pass<'_> {
             self.norm_in_place(b.attended.ptr(), b.heads, net.output.cols, &None, 0, rounding);
         }
         let product = [Product { linear: &net.output, out: b.y.ptr(), out_stride: b.hidden }];
-        expect(model, self.team, &model.layers[layer].ffn.gate_up[..1], n);
+        expect(model, self.team, model.layers[layer].ffn.first(), n);
         self.matmuls(Input { x: b.attended.ptr(), stride: b.heads }, n, &product);
     }
 

@@ -48,7 +48,7 @@ impl Pass<'_> {
         };
         self.convolve(layer, &weights.conv, Inputs { x: b.qkv.ptr(), stride }, &step);
         let product = [Product { linear: &weights.output, out: b.y.ptr(), out_stride: b.hidden }];
-        expect(model, self.team, &model.layers[layer].ffn.gate_up[..1], n);
+        expect(model, self.team, model.layers[layer].ffn.first(), n);
         self.matmuls(Input { x: b.attended.ptr(), stride: b.heads }, n, &product);
     }
 }
