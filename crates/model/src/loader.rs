@@ -22,13 +22,39 @@ pub fn build_plan(checkpoint: &Checkpoint) -> Result<DecoderPlan, ModelError> {
     plan_of(checkpoint, architecture, &config)
 }
 
+/// As [`build_plan`], for what follows from the shapes of tensors alone: weights that would have to be computed first have
+/// no bytes, so that no backend can run it.
+///
+/// # Errors
+/// As [`build_plan`].
+pub fn shape_plan(checkpoint: &Checkpoint) -> Result<DecoderPlan, ModelError> {
+    let architecture = Architecture::of(checkpoint)?;
+    plan_with(checkpoint, architecture, &architecture.config(checkpoint)?, Computed::Left)
+}
+
 /// As [`build_plan`], of a configuration that was read before.
 pub(crate) fn plan_of(
     checkpoint: &Checkpoint,
     architecture: &Architecture,
     config: &DecoderConfig,
 ) -> Result<DecoderPlan, ModelError> {
-    let mut loader = Loader { checkpoint, architecture, ternary: config.ternary, used: HashSet::new() };
+    plan_with(checkpoint, architecture, config, Computed::There)
+}
+
+/// Whether weights that are no bytes of the file are computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Computed {
+    There,
+    Left,
+}
+
+fn plan_with(
+    checkpoint: &Checkpoint,
+    architecture: &Architecture,
+    config: &DecoderConfig,
+    computed: Computed,
+) -> Result<DecoderPlan, ModelError> {
+    let mut loader = Loader { checkpoint, architecture, ternary: config.ternary, computed, used: HashSet::new() };
     let embedding = loader.matrix("token_embd", config.vocab, config.hidden)?;
     let head = if config.tied || !loader.has("output.weight") {
         loader.used.extend(loader.file_name("output.weight"));
@@ -67,6 +93,7 @@ struct Loader<'a> {
     architecture: &'a Architecture,
     /// How the layers' matrices are ternary, if they are.
     ternary: Option<Ternary>,
+    computed: Computed,
     /// Names, as in the file, of the tensors that the plan has taken or may pass over.
     used: HashSet<String>,
 }
@@ -183,6 +210,12 @@ impl Loader<'_> {
     fn linear(&mut self, stem: &str, rows: usize, cols: usize, bias: Presence) -> Result<Linear, ModelError> {
         let (weight, factor) = match self.ternary {
             None => (self.matrix(stem, rows, cols)?, None),
+            Some(kind) if self.computed == Computed::Left => {
+                let name = self.file_name(&format!("{stem}.weight")).unwrap_or_default();
+                self.used.extend((kind != Ternary::Online).then(|| format!("{name}_scale")));
+                self.used.insert(name);
+                (ternary::shape(stem, rows, cols), Some(1.0))
+            }
             Some(Ternary::Online) => {
                 let (weight, factor) = ternary::online(&self.matrix(stem, rows, cols)?);
                 (weight, Some(factor))

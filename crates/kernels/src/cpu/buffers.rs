@@ -78,6 +78,13 @@ impl Buffers {
         })
     }
 
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        let all =
+            [&self.x, &self.y, &self.input, &self.qkv, &self.attended, &self.gate_up, &self.angles, &self.key_value];
+        all.into_iter().map(Buffer::bytes).sum()
+    }
+
     /// The most columns that a linear node takes, in whole lanes, but for the feed-forward layer's second.
     pub fn widest_input(model: &Model) -> usize {
         let attention = model.layers.iter().map(|l| &l.attention);

@@ -86,6 +86,12 @@ impl Forward {
         &self.model
     }
 
+    /// Bytes of the buffers.
+    pub fn buffer_bytes(&self) -> usize {
+        let quantized: usize = self.quantized.iter().map(QuantizedRows::bytes).sum();
+        self.buffers.bytes() + quantized + self.logits.bytes()
+    }
+
     /// Runs `rows` through the decoder: stores their keys and values and writes the logits of those that want them,
     /// `[wanted, vocab]`. The rows of a span follow one another in ascending position; `tables` has each span's pages.
     pub fn run(&mut self, rows: &[Row], tables: &[Vec<PagePtr>], pages: &Pages, logits: &mut [f32]) {

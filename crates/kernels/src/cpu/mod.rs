@@ -2,6 +2,7 @@
 
 mod buffers;
 mod caches;
+mod footprint;
 mod forward;
 mod image;
 mod matmuls;
@@ -9,6 +10,7 @@ mod pages;
 mod program;
 mod weights;
 
+pub use footprint::Footprint;
 pub use image::{ImageEvent, ImageFile};
 
 use crate::backend::{Backend, BackendError, Observer, Program, ProgramOptions};

@@ -11,7 +11,7 @@ use crate::team::Team;
 
 /// Rows of a batch that run through the layers together: enough to reuse each weight from cache, few enough to keep the
 /// activations small.
-const CHUNK: usize = 256;
+pub const CHUNK: usize = 256;
 
 pub struct CpuProgram {
     forward: Forward,

@@ -175,6 +175,16 @@ impl Model {
                 (Panels::Packed(panels), keeper)
             }
         };
+        Self::new(plan, layers, head, panels, keeper)
+    }
+
+    fn new(
+        plan: DecoderPlan,
+        layers: Vec<PackedLayer>,
+        head: PackedLinear,
+        panels: Panels,
+        keeper: Option<Keeper>,
+    ) -> Result<Self, BackendError> {
         Ok(Self {
             hidden: plan.hidden,
             vocab: plan.vocab,
@@ -189,6 +199,16 @@ impl Model {
             panels,
             _keeper: keeper,
         })
+    }
+
+    /// The model but for its panels, and the bytes that those would have. It cannot run.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn without_weights(plan: &DecoderPlan) -> Result<(Self, usize), BackendError> {
+        let (layers, head, bytes) = lay_out(plan, false)?;
+        let panels = Panels::Packed(Arc::new(zeroed("weights", 0)?));
+        Ok((Self::new(plan.clone(), layers, head, panels, None)?, bytes))
     }
 
     /// The first panel of a linear node.

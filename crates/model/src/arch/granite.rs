@@ -11,6 +11,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "granite",
+    models: "Granite 3, 4 (dense)",
+    limits: "",
     hf: &[("granite", "GraniteForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

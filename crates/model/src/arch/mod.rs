@@ -41,6 +41,10 @@ use crate::ModelError;
 pub struct Architecture {
     /// `general.architecture` in GGUF files; also the prefix of their keys.
     pub name: &'static str,
+    /// What is published under it, for people.
+    pub models: &'static str,
+    /// What of it does not work, for people; empty where all does.
+    pub limits: &'static str,
     /// `model_type` and `architectures` in `config.json`; the first are written.
     pub hf: &'static [(&'static str, &'static str)],
     pub from_gguf: fn(&Metadata) -> Result<DecoderConfig, ModelError>,

@@ -10,6 +10,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "olmo",
+    models: "OLMo",
+    limits: "",
     hf: &[("olmo", "OlmoForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,
