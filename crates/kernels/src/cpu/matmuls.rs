@@ -85,6 +85,7 @@ pub fn matmuls(
                         out,
                         out_stride,
                         accumulate,
+                        ahead: 0,
                     };
                     run(tier, m);
                 }
