@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The GGUF counterparts of the tiny Hugging Face checkpoints: the same weights, bit for bit, under GGUF's names.
 
-usage: tiny_gguf.py CHECKPOINTS_FOLDER LLAMA_CPP     (writes CASE/model.gguf beside each CASE/model.safetensors)
+usage: tiny_gguf.py CHECKPOINTS_FOLDER LLAMA_CPP [CASE …]     (writes CASE/model.gguf beside each CASE/model.safetensors)
 
 The first cases are written here; those of families that differ more, by llama.cpp's converter, unless GGUF files of that
 kind mean something else to llama.cpp. Matrices keep the type of the safetensors file (F16, BF16 or F32); vectors are F32, as everywhere in GGUF. Two things are
@@ -129,6 +129,8 @@ def convert(folder: Path, out: Path, widen: bool = False) -> None:
 
 def main() -> None:
     for weights in sorted(Path(sys.argv[1]).glob("*/model.safetensors")):
+        if sys.argv[3:] and weights.parent.name not in sys.argv[3:]:
+            continue
         out = weights.with_name("model.gguf")
         if weights.parent.name in PLAIN:
             convert(weights.parent, out)

@@ -57,6 +57,11 @@ fn smollm2_135m() {
         tied: true,
         biases: Biases::NONE,
         qk_norm: QkNorm::None,
+        v_norm: false,
+        clip_qkv: None,
+        query_growth: None,
+        layer_input: None,
+        layer_scale: Presence::Absent,
         ternary: None,
     };
     assert_eq!(read(&config), expected);
@@ -130,7 +135,7 @@ fn gemma_3_4b_nests_its_text() {
     assert_eq!((config.vocab, config.context, config.tied), (262_208, 131_072, true));
     assert_eq!(config.rope, half(256, 1_000_000.0, RopeScaling::Linear { factor: 8.0 }));
     assert_eq!(config.sliding_rope, Some(half(256, 10_000.0, RopeScaling::None)));
-    let sliding = |i: usize| LayerType { sliding: i % 6 != 5, rope: true };
+    let sliding = |i: usize| LayerType { sliding: i % 6 != 5, ..LayerType::PLAIN };
     assert_eq!(config.layer_types, (0..34).map(sliding).collect::<Vec<_>>());
     assert_eq!((config.window, config.attention_scale), (Some(1024), 0.0625));
     assert_eq!((config.activation, config.scales.embedding), (Activation::GeluTanh, 2560f32.sqrt()));
@@ -224,7 +229,7 @@ fn what_the_decoder_lacks_is_refused_with_its_place() {
         ),
         (
             json!({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}),
-            "DIR/config.json: rope_type is dynamic; supported is default, linear, llama3, yarn or longrope",
+            "DIR/config.json: rope_type is dynamic; supported is default, linear, llama3, yarn, longrope or proportional",
         ),
         (
             json!({"rope_parameters": {"rope_type": "linear"}}),

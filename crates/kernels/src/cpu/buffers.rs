@@ -33,6 +33,12 @@ pub struct Buffers {
     /// What attention makes of the queries.
     pub attended: Buffer<f32>,
     pub gate_up: Buffer<f32>,
+    /// Values from one row of `inputs` and of `embeddings` to the next.
+    pub inputs_stride: usize,
+    /// The layers' inputs.
+    pub inputs: Buffer<f32>,
+    /// What the table of embeddings adds to them.
+    pub embeddings: Buffer<f32>,
     /// Of each rope, cosines and then sines of the rotated pairs.
     pub angles: Buffer<f32>,
     /// A key and a value of one head.
@@ -47,8 +53,10 @@ impl Buffers {
     pub fn new(model: &Model, rows: usize) -> Result<Self, BackendError> {
         let widest = |f: &dyn Fn(&PackedLayer) -> usize| model.layers.iter().map(f).max().unwrap_or(0);
         let hidden = spread(model.hidden);
-        let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.attention.qkv[i].padded_rows()));
-        let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows());
+        let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.attention.qkv.get(i).map_or(0, |node| node.padded_rows())));
+        // The unit of a layer's input has its place there too.
+        let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows()).max(model.inputs.as_ref().map_or(0, |i| i.width));
+        let inputs = model.inputs.as_ref().map_or(0, |inputs| inputs.projection.padded_rows());
         let heads = spread(widest(&|l| l.attention.dims.heads * l.attention.dims.padded_head()));
         let (qkv, gate_up_stride) = (spread(q + k + v), spread(2 * ffn));
         let head = widest(&|l| l.attention.dims.padded_head());
@@ -73,6 +81,9 @@ impl Buffers {
             qkv: zeroed(qkv)?,
             attended: zeroed(heads)?,
             gate_up: zeroed(gate_up_stride)?,
+            inputs_stride: inputs,
+            inputs: zeroed(inputs)?,
+            embeddings: zeroed(inputs)?,
             angles: zeroed(angles)?,
             key_value: zeroed(2 * head)?,
         })
@@ -80,8 +91,18 @@ impl Buffers {
 
     /// Bytes of all of them.
     pub fn bytes(&self) -> usize {
-        let all =
-            [&self.x, &self.y, &self.input, &self.qkv, &self.attended, &self.gate_up, &self.angles, &self.key_value];
+        let all = [
+            &self.x,
+            &self.y,
+            &self.input,
+            &self.qkv,
+            &self.attended,
+            &self.gate_up,
+            &self.inputs,
+            &self.embeddings,
+            &self.angles,
+            &self.key_value,
+        ];
         all.into_iter().map(Buffer::bytes).sum()
     }
 

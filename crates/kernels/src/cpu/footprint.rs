@@ -38,7 +38,7 @@ impl CpuBackend {
     /// Too little memory even for an address space as large as the activations.
     pub fn footprint(&self, plan: &DecoderPlan, kv: KvType) -> Result<Footprint, BackendError> {
         let (model, weights) = Model::without_weights(plan)?;
-        let page = Pages::new(model.layers.iter().map(|l| l.attention.dims), kv).page_bytes();
+        let page = Pages::new(model.layers.iter().map(|l| (l.attention.dims, l.attention.reads)), kv).page_bytes();
         // Memory that nothing touches costs nothing, so that what is counted is what would be allocated.
         let forward = Forward::new(self.tier, model, Team::new(1), CHUNK)?;
         Ok(Footprint { weights, activations: forward.buffer_bytes(), page, page_positions: PAGE })

@@ -5,6 +5,7 @@
 //! next norm takes it in.
 
 mod attend;
+mod inputs;
 mod tiles;
 
 use std::ops::Range;
@@ -70,6 +71,7 @@ impl Forward {
             QuantizedRows::new(rows, cols).ok_or(no_memory)
         };
         let ffn = model.layers.iter().map(|l| l.ffn.down.cols).max().unwrap_or(0);
+        let ffn = ffn.max(model.inputs.as_ref().map_or(0, |inputs| inputs.width));
         Ok(Self {
             tier,
             buffers: Buffers::new(&model, rows)?,
@@ -108,9 +110,11 @@ impl Forward {
             pages,
         };
         pass.embed();
+        pass.inputs();
         for layer in 0..pass.model.layers.len() {
             pass.attention(layer);
             pass.feed_forward(layer);
+            pass.take_input(layer);
         }
         pass.head(&self.logits, logits);
     }
@@ -185,14 +189,20 @@ impl Pass<'_> {
             unsafe {
                 let add = match y {
                     Added::Nothing => None,
-                    Added::Y(post) => {
+                    Added::Y { post, scale } => {
                         if let Some(post) = post {
                             run_norm(tier, model, added, None, post, added, (cols, model.hidden));
                         }
                         if residual != 1.0 {
                             tier.run(Scaled { x: added, factor: residual, cap: None, cols });
                         }
-                        Some(added.cast_const())
+                        if scale == 1.0 {
+                            Some(added.cast_const())
+                        } else {
+                            tier.run(NoNorm { x, add: Some(added), out: x, cols });
+                            tier.run(Scaled { x, factor: scale, cap: None, cols });
+                            None
+                        }
                     }
                 };
                 match weight {
@@ -221,6 +231,18 @@ impl Pass<'_> {
         });
     }
 
+    /// Cuts the outputs of matmuls off at a magnitude.
+    fn clip(&mut self, products: &[Product], most: f32) {
+        each_row(self.team, self.rows.len(), &|r| {
+            for product in products {
+                let row = product.out.wrapping_add(r * product.out_stride);
+                // SAFETY: the product's row, which this call alone touches.
+                let row = unsafe { std::slice::from_raw_parts_mut(row, product.linear.rows) };
+                row.iter_mut().for_each(|x| *x = x.clamp(-most, most));
+            }
+        });
+    }
+
     /// `y = o(attention(norm(x)))`.
     fn attention(&mut self, layer: usize) {
         let (b, weights) = (self.buffers, &self.model.layers[layer]);
@@ -228,12 +250,16 @@ impl Pass<'_> {
         let n = self.rows.len();
         let rounding = self.lay_out(0, &attention.qkv);
         self.norm(n, left_before(self.model, layer), &weights.attn_norm, rounding, &|r| r);
-        let products = [0, 1, 2].map(|i| Product {
-            linear: &attention.qkv[i],
-            out: b.qkv.ptr().wrapping_add(b.qkv_starts[i]),
+        let product = |(linear, start): (_, &usize)| Product {
+            linear,
+            out: b.qkv.ptr().wrapping_add(*start),
             out_stride: b.qkv_starts[3],
-        });
+        };
+        let products: Vec<Product> = attention.qkv.iter().zip(&b.qkv_starts).map(product).collect();
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
+        if let Some(clip) = attention.clip {
+            self.clip(&products, clip);
+        }
         for (norm, product) in attention.whole_norms.iter().zip(&products) {
             if norm.is_some() {
                 let (rows, none) = (product.linear.rows, Rounding::None);
@@ -265,7 +291,8 @@ impl Pass<'_> {
         let weights = &layer.ffn;
         let n = self.rows.len();
         let rounding = self.lay_out(0, &weights.gate_up);
-        self.norm(n, Added::Y(layer.attn_post_norm.as_ref()), &layer.ffn_norm, rounding, &|r| r);
+        let added = Added::Y { post: layer.attn_post_norm.as_ref(), scale: 1.0 };
+        self.norm(n, added, &layer.ffn_norm, rounding, &|r| r);
         let rounding = self.lay_out(1, std::slice::from_ref(&weights.down));
         // What takes the whole row comes after all panels.
         let last = weights.sub_norm.is_none() && rounding != Rounding::Row;
@@ -344,13 +371,18 @@ impl Pass<'_> {
 #[derive(Clone, Copy)]
 enum Added<'a> {
     Nothing,
-    /// `y`, after its norm.
-    Y(Option<&'a Buffer<f32>>),
+    /// `y`, after its norm; the sum is multiplied by `scale`.
+    Y {
+        post: Option<&'a Buffer<f32>>,
+        scale: f32,
+    },
 }
 
 /// What the layers before layer `layer` leave to add.
 fn left_before(model: &Model, layer: usize) -> Added<'_> {
-    layer.checked_sub(1).map_or(Added::Nothing, |before| Added::Y(model.layers[before].ffn_post_norm.as_ref()))
+    let Some(layer) = layer.checked_sub(1).map(|before| &model.layers[before]) else { return Added::Nothing };
+    let post = layer.input.as_ref().map_or(&layer.ffn_post_norm, |input| &input.post_norm);
+    Added::Y { post: post.as_ref(), scale: layer.scale }
 }
 
 /// Rounds row `r` at `x` for the nodes that take it.

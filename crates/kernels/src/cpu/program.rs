@@ -23,7 +23,7 @@ pub struct CpuProgram {
 
 impl CpuProgram {
     pub fn new(tier: Tier, model: Model, team: Team, kv: KvType) -> Result<Self, BackendError> {
-        let pages = Pages::new(model.layers.iter().map(|l| l.attention.dims), kv);
+        let pages = Pages::new(model.layers.iter().map(|l| (l.attention.dims, l.attention.reads)), kv);
         Ok(Self { forward: Forward::new(tier, model, team, CHUNK)?, pages, done: Vec::new(), submitted: 0 })
     }
 

@@ -8,7 +8,8 @@ use crate::DType;
 use crate::backend::{BackendError, Observer};
 use crate::buffer::Buffer;
 use crate::plan::{
-    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, Scales, Weight,
+    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, QueryGrowth, Rope, Scales,
+    TakeInput, TokenInputs, Weight,
 };
 use crate::quant::panel::{self, BLOCK, MatMulFn};
 use crate::simd::{LANES, Tier};
@@ -81,6 +82,8 @@ pub struct PackedLayer {
     pub ffn_norm: Norm,
     pub ffn: PackedFeedForward,
     pub ffn_post_norm: Norm,
+    pub input: Option<PackedTakeInput>,
+    pub scale: f32,
 }
 
 /// As [`Attention`].
@@ -91,9 +94,14 @@ pub struct PackedAttention {
     /// Positions that a query sees, its own included.
     pub window: usize,
     pub rope: Option<usize>,
-    pub qkv: [PackedLinear; 3],
-    /// Norms of each head's queries and keys.
-    pub head_norms: [Norm; 2],
+    pub clip: Option<f32>,
+    pub query_growth: Option<QueryGrowth>,
+    /// The layer whose keys and values it reads instead of its own.
+    pub reads: Option<usize>,
+    /// Queries, then keys and values as far as it has them: two where keys are the values too, else one or three.
+    pub qkv: Vec<PackedLinear>,
+    /// Norms of each head's queries, keys and values.
+    pub head_norms: [Norm; 3],
     /// Norms of all heads' queries and keys together.
     pub whole_norms: [Norm; 2],
     pub sub_norm: Norm,
@@ -108,11 +116,31 @@ pub struct PackedFeedForward {
     pub down: PackedLinear,
 }
 
+/// As [`TakeInput`].
+pub struct PackedTakeInput {
+    pub activation: Activation,
+    pub gate: PackedLinear,
+    pub projection: PackedLinear,
+    pub post_norm: Norm,
+}
+
+/// As [`TokenInputs`].
+pub struct PackedTokenInputs {
+    pub width: usize,
+    pub embedding: Weight,
+    pub embedding_scale: f32,
+    pub projection: PackedLinear,
+    pub projection_scale: f32,
+    pub norm: Norm,
+    pub scale: f32,
+}
+
 impl PackedLayer {
     /// Its nodes in the order of [`Layer::linears`].
     fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
         let (a, f) = (&self.attention, &self.ffn);
-        a.qkv.iter().chain([&a.o]).chain(&f.gate_up).chain([&f.down])
+        let input = self.input.iter().flat_map(|input| [&input.gate, &input.projection]);
+        a.qkv.iter().chain([&a.o]).chain(&f.gate_up).chain([&f.down]).chain(input)
     }
 }
 
@@ -143,6 +171,7 @@ pub struct Model {
     pub scales: Scales,
     pub ropes: Vec<Rope>,
     pub embedding: Weight,
+    pub inputs: Option<PackedTokenInputs>,
     pub layers: Vec<PackedLayer>,
     /// There is one.
     pub output_norm: Norm,
@@ -162,29 +191,22 @@ impl Model {
         observer: Observer,
     ) -> Result<Self, BackendError> {
         check(&plan)?;
-        let (layers, head, bytes) = lay_out(&plan, bf16)?;
+        let (nodes, bytes) = lay_out(&plan, bf16)?;
         let (panels, keeper) = match image.and_then(|image| image::open(image, &plan, bytes)) {
             Some(panels) => (panels, None),
             None => {
                 let panels = Arc::new(zeroed("weights", bytes)?);
                 let total = plan.bytes_per_token();
                 let mut packer = Packer { team, observer, panels: &panels, done: 0, total };
-                let packed = layers.iter().flat_map(PackedLayer::linears).chain([&head]);
-                plan.linears().zip(packed).for_each(|(linear, packed)| packer.pack(linear, packed));
+                plan.linears().zip(nodes.linears()).for_each(|(linear, packed)| packer.pack(linear, packed));
                 let keeper = image.and_then(|image| Keeper::start(image, &plan, &panels));
                 (Panels::Packed(panels), keeper)
             }
         };
-        Self::new(plan, layers, head, panels, keeper)
+        Self::new(plan, nodes, panels, keeper)
     }
 
-    fn new(
-        plan: DecoderPlan,
-        layers: Vec<PackedLayer>,
-        head: PackedLinear,
-        panels: Panels,
-        keeper: Option<Keeper>,
-    ) -> Result<Self, BackendError> {
+    fn new(plan: DecoderPlan, nodes: Nodes, panels: Panels, keeper: Option<Keeper>) -> Result<Self, BackendError> {
         Ok(Self {
             hidden: plan.hidden,
             vocab: plan.vocab,
@@ -194,8 +216,9 @@ impl Model {
             output_norm: Some(padded(&plan.output_norm)?),
             ropes: plan.ropes,
             embedding: plan.embedding,
-            layers,
-            head,
+            inputs: nodes.inputs,
+            layers: nodes.layers,
+            head: nodes.head,
             panels,
             _keeper: keeper,
         })
@@ -206,14 +229,29 @@ impl Model {
     /// # Errors
     /// Too little memory.
     pub fn without_weights(plan: &DecoderPlan) -> Result<(Self, usize), BackendError> {
-        let (layers, head, bytes) = lay_out(plan, false)?;
+        let (nodes, bytes) = lay_out(plan, false)?;
         let panels = Panels::Packed(Arc::new(zeroed("weights", 0)?));
-        Ok((Self::new(plan.clone(), layers, head, panels, None)?, bytes))
+        Ok((Self::new(plan.clone(), nodes, panels, None)?, bytes))
     }
 
     /// The first panel of a linear node.
     pub fn panels(&self, linear: &PackedLinear) -> *const u8 {
         self.panels.ptr().wrapping_add(linear.offset)
+    }
+}
+
+/// All nodes of a plan.
+struct Nodes {
+    inputs: Option<PackedTokenInputs>,
+    layers: Vec<PackedLayer>,
+    head: PackedLinear,
+}
+
+impl Nodes {
+    /// In the order of [`DecoderPlan::linears`].
+    fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
+        let inputs = self.inputs.iter().map(|inputs| &inputs.projection);
+        inputs.chain(self.layers.iter().flat_map(PackedLayer::linears)).chain([&self.head])
     }
 }
 
@@ -226,7 +264,12 @@ fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
             return wrong(format!("RoPE: expected {pairs} frequencies for long sequences too, found {long:?}"));
         }
     }
-    for layer in &plan.layers {
+    check_inputs(plan)?;
+    for (number, layer) in plan.layers.iter().enumerate() {
+        if !layer.scale.is_finite() {
+            return wrong(format!("layer {number} is scaled by {}", layer.scale));
+        }
+        check_reads(plan, number)?;
         for norm in [&layer.attn_norm, &layer.attn_post_norm, &layer.ffn_norm, &layer.ffn_post_norm] {
             check_norm("norm", norm.as_deref(), h)?;
         }
@@ -271,7 +314,18 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     if attention.window == Some(0) {
         return wrong("a window of no positions".to_owned());
     }
-    check_alike("q, k and v", &[&attention.q, &attention.k, &attention.v])?;
+    let Attention { q, k, v, .. } = attention;
+    check_alike("q, k and v", &[Some(q), k.as_ref(), v.as_ref()].into_iter().flatten().collect::<Vec<_>>())?;
+    if attention.query_growth.is_some_and(|growth| growth.every == 0) {
+        return wrong("queries that grow every 0 positions".to_owned());
+    }
+    if attention.clip.is_some_and(|clip| clip.is_nan() || clip <= 0.0) {
+        return wrong(format!("projections cut off at {:?}", attention.clip));
+    }
+    if v.is_none() && matches!(attention.k_norm, Some(HeadNorm::Whole(_))) {
+        return wrong("a norm of all keys that are values too".to_owned());
+    }
+    check_norm("norm of values", attention.v_norm.as_deref(), head_dim)?;
     let (h, q, kv) = (plan.hidden, heads * head_dim, kv_heads * head_dim);
     for (norm, whole) in [(&attention.q_norm, q), (&attention.k_norm, kv)] {
         match norm {
@@ -282,11 +336,53 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     }
     check_norm("attention norm", attention.sub_norm.as_deref(), q)?;
     for (linear, rows, cols) in
-        [(&attention.q, q, h), (&attention.k, kv, h), (&attention.v, kv, h), (&attention.o, h, q)]
+        [(Some(&attention.q), q, h), (k.as_ref(), kv, h), (v.as_ref(), kv, h), (Some(&attention.o), h, q)]
     {
-        check_linear(linear, rows, cols)?;
+        linear.map_or(Ok(()), |linear| check_linear(linear, rows, cols))?;
     }
     Ok(())
+}
+
+/// A layer has keys, or reads those of an earlier one with the same heads that has.
+fn check_reads(plan: &DecoderPlan, number: usize) -> Result<(), BackendError> {
+    let own = &plan.layers[number].attention;
+    let heads = |attention: &Attention| (attention.kv_heads, attention.head_dim);
+    match own.reads {
+        None if own.k.is_some() => Ok(()),
+        None => wrong(format!("layer {number} has no keys")),
+        Some(_) if own.k.is_some() || own.v.is_some() => wrong(format!("layer {number} has keys and reads others")),
+        Some(layer) => match plan.layers[..number].get(layer).map(|layer| &layer.attention) {
+            Some(read) if read.reads.is_none() && heads(read) == heads(own) => Ok(()),
+            _ => wrong(format!("layer {number} cannot read the keys of layer {layer}")),
+        },
+    }
+}
+
+fn check_inputs(plan: &DecoderPlan) -> Result<(), BackendError> {
+    let h = plan.hidden;
+    let Some(inputs) = &plan.inputs else {
+        return match plan.layers.iter().any(|layer| layer.input.is_some()) {
+            true => wrong("a layer takes an input that there is not".to_owned()),
+            false => Ok(()),
+        };
+    };
+    let (width, all) = (inputs.width, inputs.width * plan.layers.len());
+    if width == 0 || !width.is_multiple_of(LANES) {
+        return wrong(format!("layers' inputs of {width} values, no multiple of {LANES}"));
+    }
+    check_norm("norm of inputs", Some(&inputs.norm), width)?;
+    check_weight(&inputs.embedding, plan.vocab, all)?;
+    check_linear(&inputs.projection, all, h)?;
+    let takes = plan.layers.iter().filter_map(|layer| layer.input.as_ref());
+    let nodes = takes.clone().flat_map(|input| [&input.gate, &input.projection]).chain([&inputs.projection]);
+    if nodes.into_iter().any(|linear| linear.ternary.is_some()) {
+        return wrong("ternary nodes of inputs".to_owned());
+    }
+    takes.into_iter().try_for_each(|input| {
+        check_norm("norm behind an input", Some(&input.post_norm), h)?;
+        check_linear(&input.gate, width, h)?;
+        check_linear(&input.projection, h, width)
+    })
 }
 
 /// Nodes with the same input must want it alike where they are ternary.
@@ -361,7 +457,7 @@ pub fn zeroed<T: bytemuck::Zeroable>(what: &'static str, len: usize) -> Result<B
 }
 
 /// Where each node's panels lie, in the order of [`DecoderPlan::linears`], and the bytes of all of them.
-fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLinear, usize), BackendError> {
+fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Nodes, usize), BackendError> {
     let mut end = 0;
     let mut linear = |linear: &Linear| {
         let Weight { dtype, cols, .. } = linear.weight;
@@ -373,6 +469,7 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLi
         let ternary = linear.ternary;
         Ok::<_, BackendError>(PackedLinear { dtype, matmul, rows, cols, panel_bytes, offset, bias, ternary })
     };
+    let inputs = plan.inputs.as_ref().map(|plan| inputs(plan, &mut linear)).transpose()?;
     let mut layer = |layer: &Layer| {
         Ok::<_, BackendError>(PackedLayer {
             attn_norm: norm(layer.attn_norm.as_deref())?,
@@ -381,11 +478,13 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLi
             ffn_norm: norm(layer.ffn_norm.as_deref())?,
             ffn: feed_forward(&layer.ffn, &mut linear)?,
             ffn_post_norm: norm(layer.ffn_post_norm.as_deref())?,
+            input: layer.input.as_ref().map(|input| take_input(input, &mut linear)).transpose()?,
+            scale: layer.scale,
         })
     };
     let layers = plan.layers.iter().map(&mut layer).collect::<Result<_, _>>()?;
     let head = linear(&plan.head)?;
-    Ok((layers, head, end))
+    Ok((Nodes { inputs, layers, head }, end))
 }
 
 fn norm(weights: Option<&[f32]>) -> Result<Norm, BackendError> {
@@ -396,7 +495,9 @@ fn norm(weights: Option<&[f32]>) -> Result<Norm, BackendError> {
 type LayOut<'a> = &'a mut dyn FnMut(&Linear) -> Result<PackedLinear, BackendError>;
 
 fn attention(attention: &Attention, linear: LayOut) -> Result<PackedAttention, BackendError> {
-    let Attention { heads, kv_heads, head_dim, scale, softcap, window, rope, .. } = *attention;
+    let Attention { heads, kv_heads, head_dim, scale, softcap, window, rope, clip, query_growth, reads, .. } =
+        *attention;
+    let nodes = [Some(&attention.q), attention.k.as_ref(), attention.v.as_ref()];
     let norms = [&attention.q_norm, &attention.k_norm];
     let each = |n: &Option<HeadNorm>| match n {
         Some(HeadNorm::Each(weights)) => padded(weights).map(Some),
@@ -412,11 +513,36 @@ fn attention(attention: &Attention, linear: LayOut) -> Result<PackedAttention, B
         softcap,
         window: window.unwrap_or(usize::MAX),
         rope,
-        qkv: [linear(&attention.q)?, linear(&attention.k)?, linear(&attention.v)?],
-        head_norms: [each(norms[0])?, each(norms[1])?],
+        clip,
+        query_growth,
+        reads,
+        qkv: nodes.into_iter().flatten().map(&mut *linear).collect::<Result<_, _>>()?,
+        head_norms: [each(norms[0])?, each(norms[1])?, norm(attention.v_norm.as_deref())?],
         whole_norms: [whole(norms[0])?, whole(norms[1])?],
         sub_norm: norm(attention.sub_norm.as_deref())?,
         o: linear(&attention.o)?,
+    })
+}
+
+fn inputs(plan: &TokenInputs, linear: LayOut) -> Result<PackedTokenInputs, BackendError> {
+    let TokenInputs { width, embedding_scale, projection_scale, scale, .. } = *plan;
+    Ok(PackedTokenInputs {
+        width,
+        embedding: plan.embedding.clone(),
+        embedding_scale,
+        projection: linear(&plan.projection)?,
+        projection_scale,
+        norm: norm(Some(&plan.norm))?,
+        scale,
+    })
+}
+
+fn take_input(input: &TakeInput, linear: LayOut) -> Result<PackedTakeInput, BackendError> {
+    Ok(PackedTakeInput {
+        activation: input.activation,
+        gate: linear(&input.gate)?,
+        projection: linear(&input.projection)?,
+        post_norm: norm(Some(&input.post_norm))?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernels::plan::{Activation, NormKind, Scales};
+use kernels::plan::{Activation, NormKind, QueryGrowth, Scales};
 
 use super::rope::RopeSettings;
 use crate::ModelError;
@@ -94,11 +94,27 @@ pub struct LayerType {
     pub sliding: bool,
     /// Whether queries and keys rotate.
     pub rope: bool,
+    /// The next three where they are not the decoder's.
+    pub head_dim: Option<usize>,
+    pub kv_heads: Option<usize>,
+    pub intermediate: Option<usize>,
+    /// The earlier layer whose keys and values this one reads, instead of its own.
+    pub reads: Option<usize>,
+    /// Whether values have a projection of their own; where not, they are what keys are projected to.
+    pub values: Presence,
 }
 
 impl LayerType {
-    pub const PLAIN: Self = Self { sliding: false, rope: true };
-    pub const SLIDING: Self = Self { sliding: true, rope: true };
+    pub const PLAIN: Self = Self {
+        sliding: false,
+        rope: true,
+        head_dim: None,
+        kv_heads: None,
+        intermediate: None,
+        reads: None,
+        values: Presence::Required,
+    };
+    pub const SLIDING: Self = Self { sliding: true, ..Self::PLAIN };
 }
 
 /// What makes one decoder differ from another, its weights aside.
@@ -138,6 +154,15 @@ pub struct DecoderConfig {
     pub tied: bool,
     pub biases: Biases,
     pub qk_norm: QkNorm,
+    /// Whether each head's values are normed, without weights.
+    pub v_norm: bool,
+    /// What queries, keys and values are cut off at.
+    pub clip_qkv: Option<f32>,
+    pub query_growth: Option<QueryGrowth>,
+    /// Values of the input that each layer is given of the token itself.
+    pub layer_input: Option<usize>,
+    /// Whether each layer has a number that multiplies what leaves it.
+    pub layer_scale: Presence,
     /// How the layers' matrices are ternary, if they are.
     pub ternary: Option<Ternary>,
 }
@@ -146,6 +171,44 @@ impl DecoderConfig {
     /// `1/sqrt(head_dim)`, what attention scores are scaled by unless a file says otherwise.
     pub fn plain_attention_scale(head_dim: usize) -> f32 {
         (1.0 / (head_dim as f64).sqrt()) as f32
+    }
+
+    /// Values of a layer's heads.
+    pub fn head_dim_of(&self, layer: usize) -> usize {
+        self.layer_types[layer].head_dim.unwrap_or(self.head_dim)
+    }
+
+    pub fn kv_heads_of(&self, layer: usize) -> usize {
+        self.layer_types[layer].kv_heads.unwrap_or(self.kv_heads)
+    }
+
+    pub fn intermediate_of(&self, layer: usize) -> usize {
+        self.layer_types[layer].intermediate.unwrap_or(self.intermediate)
+    }
+
+    /// A layer that slides, or else does not, if there is one.
+    pub fn first_layer(&self, sliding: bool) -> Option<usize> {
+        self.layer_types.iter().position(|layer| layer.sliding == sliding)
+    }
+
+    /// Values of the heads of sliding layers.
+    pub fn sliding_head_dim(&self) -> usize {
+        self.first_layer(true).map_or(self.head_dim, |layer| self.head_dim_of(layer))
+    }
+
+    /// The last `shared` layers read the keys and values of the last one before them that slides if they do.
+    ///
+    /// # Errors
+    /// There is none; `path` is for the message.
+    pub fn share_last(&mut self, shared: usize, path: &Path) -> Result<(), ModelError> {
+        let first = self.layers.saturating_sub(shared);
+        for layer in first..self.layers {
+            let sliding = self.layer_types[layer].sliding;
+            let read = self.layer_types[..first].iter().rposition(|other| other.sliding == sliding);
+            let expected = || format!("keys and values for layer {layer} among the first {first}");
+            self.layer_types[layer].reads = Some(read.ok_or_else(|| ModelError::config(path, expected(), "none"))?);
+        }
+        Ok(())
     }
 
     /// As many layers, all of them plain.
@@ -165,8 +228,12 @@ impl DecoderConfig {
     /// A property is lost; `format` is where, `path` is for the message.
     pub(super) fn require_same(&self, read: &Self, format: &str, path: &Path) -> Result<(), ModelError> {
         let layers = |config: &Self| {
-            let seen = |layer: &LayerType| (config.window.filter(|_| layer.sliding), layer.rope);
-            format!("{:?}", config.layer_types.iter().map(seen).collect::<Vec<_>>())
+            let seen = |i: usize| {
+                let layer = &config.layer_types[i];
+                let sizes = (config.head_dim_of(i), config.kv_heads_of(i), config.intermediate_of(i));
+                (config.window.filter(|_| layer.sliding), layer.rope, sizes, layer.reads)
+            };
+            format!("{:?}", (0..config.layers).map(seen).collect::<Vec<_>>())
         };
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
         let scales = |s: &Scales| format!("{:?}", (s.embedding, s.residual, s.logit_softcap));
@@ -178,6 +245,10 @@ impl DecoderConfig {
             ("windows and rotations", layers(self), layers(read)),
             ("activation", text(&self.activation), text(&read.activation)),
             ("scales", scales(&self.scales), scales(&read.scales)),
+            ("bound of queries, keys and values", text(&self.clip_qkv), text(&read.clip_qkv)),
+            ("growth of queries", text(&self.query_growth), text(&read.query_growth)),
+            ("input of layers", text(&self.layer_input), text(&read.layer_input)),
+            ("norm of values", text(&self.v_norm), text(&read.v_norm)),
         ];
         match properties.into_iter().find(|(_, own, read)| own != read) {
             Some((name, own, read)) => Err(ModelError::unsupported(path, name, own, format!("{read} in {format}"))),
@@ -213,9 +284,8 @@ impl DecoderConfig {
             let expected = format!("heads of at most {MOST} values together");
             return Err(ModelError::config(path, expected, format!("{} of {}", self.heads, self.head_dim)));
         }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            let expected = format!("a head count that is a multiple of the {} key and value heads", self.kv_heads);
-            return Err(ModelError::config(path, expected, self.heads));
+        for layer in 0..self.layers {
+            self.validate_layer(layer, path)?;
         }
         let floats = [
             ("norm epsilon", self.norm_eps),
@@ -225,13 +295,43 @@ impl DecoderConfig {
             ("residual scale", self.scales.residual),
             ("logit scale", self.scales.logits),
             ("logit softcap", self.scales.logit_softcap.unwrap_or(1.0)),
+            ("bound of queries, keys and values", self.clip_qkv.unwrap_or(1.0)),
+            ("growth of queries", self.query_growth.map_or(1.0, |growth| growth.beta)),
         ];
         for (name, value) in floats {
             if !(value.is_finite() && value > 0.0) {
                 return Err(ModelError::config(path, format!("a positive {name}"), value));
             }
         }
-        self.sliding_rope.iter().try_for_each(|rope| rope.validate(self.head_dim, path))?;
+        if self.query_growth.is_some_and(|growth| growth.every == 0) {
+            return Err(ModelError::config(path, "positions between two steps of queries' growth", 0));
+        }
+        self.sliding_rope.iter().try_for_each(|rope| rope.validate(self.sliding_head_dim(), path))?;
         self.rope.validate(self.head_dim, path)
+    }
+
+    fn validate_layer(&self, layer: usize, path: &Path) -> Result<(), ModelError> {
+        let (head_dim, kv_heads) = (self.head_dim_of(layer), self.kv_heads_of(layer));
+        let width = self.heads.saturating_mul(head_dim);
+        let sizes = [width, head_dim, kv_heads, self.intermediate_of(layer)];
+        if sizes.iter().any(|size| *size == 0 || *size > MOST) {
+            return Err(ModelError::config(
+                path,
+                format!("sizes of layer {layer} from 1 to {MOST}"),
+                format!("{sizes:?}"),
+            ));
+        }
+        if !self.heads.is_multiple_of(kv_heads) {
+            let expected = format!("a head count that is a multiple of the {kv_heads} key and value heads");
+            return Err(ModelError::config(path, expected, self.heads));
+        }
+        match self.layer_types[layer].reads {
+            Some(read) if read >= layer || (self.head_dim_of(read), self.kv_heads_of(read)) != (head_dim, kv_heads) => {
+                let expected =
+                    format!("keys of an earlier layer with {kv_heads} heads of {head_dim}, for layer {layer}");
+                Err(ModelError::config(path, expected, format!("those of layer {read}")))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -11,8 +11,10 @@ mod from_gguf;
 mod from_hf;
 mod gemma2;
 mod gemma3;
+mod gemma4;
 mod granite;
 mod llama;
+mod mistral3;
 mod names;
 mod olmo;
 mod olmo2;
@@ -66,12 +68,14 @@ pub struct Architecture {
 pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
-pub static ARCHITECTURES: [&Architecture; 11] = [
+pub static ARCHITECTURES: [&Architecture; 13] = [
     &llama::ARCHITECTURE,
     &qwen2::ARCHITECTURE,
     &qwen3::ARCHITECTURE,
     &gemma2::ARCHITECTURE,
     &gemma3::ARCHITECTURE,
+    &gemma4::ARCHITECTURE,
+    &mistral3::ARCHITECTURE,
     &phi3::ARCHITECTURE,
     &smollm3::ARCHITECTURE,
     &granite::ARCHITECTURE,
@@ -204,9 +208,10 @@ mod tests {
         for architecture in ARCHITECTURES {
             let names: Vec<_> = architecture.names().collect();
             for (canonical, hf) in names {
-                for ending in ["weight", "bias"] {
+                let bare = names::is_bare(hf);
+                for ending in if bare { &["weight"][..] } else { &["weight", "bias"] } {
                     let canonical = format!("{}.{ending}", canonical.replace("{}", "12"));
-                    let hf = format!("{}.{ending}", hf.replace("{}", "12"));
+                    let hf = hf.replace("{}", "12") + &if bare { String::new() } else { format!(".{ending}") };
                     assert_eq!(architecture.to_hf(&canonical).as_deref(), Some(hf.as_str()));
                     assert_eq!(architecture.to_canonical(&hf).as_deref(), Some(canonical.as_str()));
                 }

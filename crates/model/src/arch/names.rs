@@ -29,11 +29,20 @@ pub const NORMS_AROUND: &[(&str, &str)] = &[
     ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
 ];
 
+/// What Hugging Face files name without `.weight`.
+const BARE: &[&str] = &["layer_scalar"];
+
+/// Whether a name in Hugging Face files, without `.weight`, is all of it.
+pub fn is_bare(name: &str) -> bool {
+    BARE.iter().any(|bare| name.strip_suffix(bare).is_some_and(|before| before.ends_with('.')))
+}
+
 type Pair = (&'static str, &'static str);
 
 /// Rewrites `name` from one pattern of a pair to the other: `direction` orders a pair as (from, to).
 pub fn translate(name: &str, pairs: impl Iterator<Item = Pair>, direction: fn(Pair) -> Pair) -> Option<String> {
-    let (stem, ending) = name.rsplit_once('.').filter(|(_, ending)| ["weight", "bias"].contains(ending))?;
+    let split = || name.rsplit_once('.').filter(|(_, ending)| ["weight", "bias"].contains(ending));
+    let (stem, ending) = if is_bare(name) { (name, "weight") } else { split()? };
     let target = |pair| {
         let (from, to) = direction(pair);
         let Some((before, after)) = from.split_once("{}") else {
@@ -44,5 +53,5 @@ pub fn translate(name: &str, pairs: impl Iterator<Item = Pair>, direction: fn(Pa
         is_number.then(|| to.replace("{}", layer))
     };
     let mut pairs = pairs;
-    pairs.find_map(target).map(|stem| format!("{stem}.{ending}"))
+    pairs.find_map(target).map(|stem| if is_bare(&stem) { stem } else { format!("{stem}.{ending}") })
 }

@@ -1,7 +1,7 @@
 //! The slow oracle: a `DecoderPlan` interpreted literally, every sum in f64, nothing stored in less than f64.
 
 use kernels::plan::{
-    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Linear, NormKind, Rope, RopeStyle, Weight,
+    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Linear, NormKind, Rope, RopeStyle, TakeInput, Weight,
 };
 
 /// One vector for each position.
@@ -12,8 +12,11 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
     let scales = plan.scales;
     let mut x: Rows = tokens.iter().map(|&token| decode_row(&plan.embedding, token as usize)).collect();
     scale(&mut x, scales.embedding);
-    for layer in &plan.layers {
-        let y = attention(plan, &layer.attention, &norm_all(plan, &x, layer.attn_norm.as_deref()), reserved);
+    let inputs = inputs(plan, tokens, &x);
+    let mut stored = Vec::new();
+    for (number, layer) in plan.layers.iter().enumerate() {
+        let normed = norm_all(plan, &x, layer.attn_norm.as_deref());
+        let y = attention(plan, &layer.attention, &normed, &mut stored, reserved);
         let mut y = norm_all(plan, &y, layer.attn_post_norm.as_deref());
         scale(&mut y, scales.residual);
         add(&mut x, &y);
@@ -21,6 +24,12 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
         let mut y = norm_all(plan, &y, layer.ffn_post_norm.as_deref());
         scale(&mut y, scales.residual);
         add(&mut x, &y);
+        if let Some(take) = &layer.input {
+            let mut y = take_input(plan, take, &x, &inputs[number]);
+            scale(&mut y, scales.residual);
+            add(&mut x, &y);
+        }
+        scale(&mut x, layer.scale);
     }
     let mut logits = linear(&plan.head, &norm_all(plan, &x, Some(&plan.output_norm)));
     scale(&mut logits, scales.logits);
@@ -35,33 +44,65 @@ fn soft_cap(x: f64, cap: Option<f32>) -> f64 {
     cap.map_or(x, |cap| (x / f64::from(cap)).tanh() * f64::from(cap))
 }
 
+/// For each layer its part of the inputs of all positions.
+fn inputs(plan: &DecoderPlan, tokens: &[u32], x: &Rows) -> Vec<Rows> {
+    let Some(inputs) = &plan.inputs else { return Vec::new() };
+    let mut projected = linear(&inputs.projection, x);
+    scale(&mut projected, inputs.projection_scale);
+    let table: Rows = tokens.iter().map(|&token| decode_row(&inputs.embedding, token as usize)).collect();
+    let part = |layer: usize, position: usize| {
+        let range = layer * inputs.width..(layer + 1) * inputs.width;
+        let normed = norm(plan, &projected[position][range.clone()], &inputs.norm);
+        let sum = |(p, e): (f64, &f64)| (p + e * f64::from(inputs.embedding_scale)) * f64::from(inputs.scale);
+        normed.into_iter().zip(&table[position][range]).map(sum).collect()
+    };
+    (0..plan.layers.len()).map(|layer| (0..tokens.len()).map(|position| part(layer, position)).collect()).collect()
+}
+
+fn take_input(plan: &DecoderPlan, take: &TakeInput, x: &Rows, input: &Rows) -> Rows {
+    let mut inner = linear(&take.gate, x);
+    let parts = inner.iter_mut().flatten().zip(input.iter().flatten());
+    parts.for_each(|(gate, part)| *gate = activated(take.activation, *gate) * part);
+    norm_all(plan, &linear(&take.projection, &inner), Some(&take.post_norm))
+}
+
+fn activated(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::SquaredRelu => x.max(0.0).powi(2),
+    }
+}
+
 fn feed_forward(plan: &DecoderPlan, ffn: &FeedForward, x: &Rows) -> Rows {
     let (mut inner, up) = (linear(&ffn.gate, x), linear(&ffn.up, x));
     for (gate, up) in inner.iter_mut().flatten().zip(up.iter().flatten()) {
-        let activated = match ffn.activation {
-            Activation::Silu => *gate / (1.0 + (-*gate).exp()),
-            Activation::GeluTanh => {
-                let inner = (2.0 / std::f64::consts::PI).sqrt() * (*gate + 0.044715 * gate.powi(3));
-                0.5 * *gate * (1.0 + inner.tanh())
-            }
-            Activation::SquaredRelu => gate.max(0.0).powi(2),
-        };
-        *gate = activated * up;
+        *gate = activated(ffn.activation, *gate) * up;
     }
     linear(&ffn.down, &norm_all(plan, &inner, ffn.sub_norm.as_deref()))
 }
 
-fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -> Rows {
+/// `stored` has the keys and values of the layers before, and gets this one's.
+fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(Rows, Rows)>, reserved: usize) -> Rows {
     let head_dim = layer.head_dim;
-    let heads_of = |node: &Linear, head_norm: &Option<HeadNorm>| {
+    let clipped = |node: &Linear| {
         let mut rows = linear(node, x);
+        let most = f64::from(layer.clip.unwrap_or(f32::INFINITY));
+        rows.iter_mut().flatten().for_each(|v| *v = v.clamp(-most, most));
+        rows
+    };
+    let heads_of = |node: &Linear, head_norm: &Option<HeadNorm>| {
+        let mut rows = clipped(node);
         for (position, row) in rows.iter_mut().enumerate() {
             if let Some(HeadNorm::Whole(weights)) = head_norm {
                 *row = norm(plan, row, weights);
             }
             for head in row.chunks_mut(head_dim) {
                 if let Some(HeadNorm::Each(weights)) = head_norm {
-                    head.copy_from_slice(&norm(plan, head, weights));
+                    head.copy_from_slice(&norm_as(NormKind::Rms, plan, head, weights));
                 }
                 if let Some(rope) = layer.rope {
                     rotate(head, &plan.ropes[rope], position, reserved);
@@ -70,9 +111,22 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -
         }
         rows
     };
-    let queries = heads_of(&layer.q, &layer.q_norm);
-    let keys = heads_of(&layer.k, &layer.k_norm);
-    let values = linear(&layer.v, x);
+    let mut queries = heads_of(&layer.q, &layer.q_norm);
+    if let Some(growth) = layer.query_growth {
+        let factor = |position: usize| 1.0 + f64::from(growth.beta) * f64::ln((1 + position / growth.every) as f64);
+        queries.iter_mut().enumerate().for_each(|(i, row)| row.iter_mut().for_each(|q| *q *= factor(i)));
+    }
+    let own = || {
+        let k = layer.k.as_ref().unwrap();
+        let mut values = clipped(layer.v.as_ref().unwrap_or(k));
+        if let Some(weights) = &layer.v_norm {
+            let heads = values.iter_mut().flat_map(|row| row.chunks_mut(head_dim));
+            heads.for_each(|head| head.copy_from_slice(&norm_as(NormKind::Rms, plan, head, weights)));
+        }
+        (heads_of(k, &layer.k_norm), values)
+    };
+    let (keys, values) = layer.reads.map_or_else(own, |read| stored[read].clone());
+    stored.push((keys.clone(), values.clone()));
 
     let mut out = Rows::new();
     for (position, row) in queries.iter().enumerate() {
@@ -118,7 +172,11 @@ fn norm_all(plan: &DecoderPlan, x: &Rows, weights: Option<&[f32]>) -> Rows {
 }
 
 fn norm(plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
-    let mean = match plan.norm {
+    norm_as(plan.norm, plan, x, weights)
+}
+
+fn norm_as(kind: NormKind, plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
+    let mean = match kind {
         NormKind::Rms => 0.0,
         NormKind::Layer => x.iter().sum::<f64>() / x.len() as f64,
     };
