@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::buffers::{Buffers, activations};
-use super::matmuls::{Input, Product, matmuls};
+use super::matmuls::{Input, Product, expect, matmuls};
 use super::pages::Pages;
 use super::weights::{Model, Norm, PackedLinear, Rounding};
 use crate::backend::BackendError;
@@ -256,6 +256,7 @@ impl Pass<'_> {
             out_stride: b.qkv_starts[3],
         };
         let products: Vec<Product> = attention.qkv.iter().zip(&b.qkv_starts).map(product).collect();
+        expect(self.model, self.team, std::slice::from_ref(&attention.o), n);
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
         if let Some(clip) = attention.clip {
             self.clip(&products, clip);
@@ -282,12 +283,13 @@ impl Pass<'_> {
             self.norm_in_place(x, stride, attention.o.cols, &attention.sub_norm, 0, rounding);
         }
         let product = [Product { linear: &attention.o, out: b.y.ptr(), out_stride: b.hidden }];
+        expect(self.model, self.team, &weights.ffn.gate_up[..1], n);
         self.matmuls(Input { x, stride }, n, &product);
     }
 
     /// `x += y; y = down(act(gate(norm(x))) * up(norm(x)))`.
-    fn feed_forward(&mut self, layer: usize) {
-        let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[layer]);
+    fn feed_forward(&mut self, index: usize) {
+        let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[index]);
         let weights = &layer.ffn;
         let n = self.rows.len();
         let rounding = self.lay_out(0, &weights.gate_up);
@@ -320,15 +322,27 @@ impl Pass<'_> {
             }
         };
         let normed = Input { x: b.input.ptr(), stride: b.hidden };
+        expect(self.model, self.team, std::slice::from_ref(&weights.down), n);
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
         if !last {
             let (x, cols) = (b.gate_up.ptr(), weights.down.cols);
             self.norm_in_place(x, b.gate_up_stride, cols, &weights.sub_norm, 1, rounding);
         }
-        let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
+        match &layer.input {
+            Some(take) => expect(self.model, self.team, std::slice::from_ref(&take.gate), n),
+            None => self.expect_layer(index + 1),
+        }
+        let [_, hidden] = &*self.quantized;
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
+    }
+
+    /// Tells the team that the first matmul of this layer comes next, or that of the head behind all layers.
+    fn expect_layer(&mut self, layer: usize) {
+        let head = std::slice::from_ref(&self.model.head);
+        let next = self.model.layers.get(layer).map_or(head, |layer| &layer.attention.qkv[..]);
+        expect(self.model, self.team, next, self.rows.len());
     }
 
     /// The logits of the rows that want them, through `scratch` if they do not fill whole lanes.

@@ -68,6 +68,8 @@ impl Pass<'_> {
         };
         let stream = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, model, self.team, input, stream, n, &product, Some(&finish));
+        self.expect_layer(layer + 1);
+        let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &take.projection, out: b.y.ptr(), out_stride: b.hidden }];
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, model, self.team, hidden, gated, n, &product, None);
