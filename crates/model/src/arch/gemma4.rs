@@ -208,6 +208,10 @@ fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     let keys_are_values = decoder.layer_types.iter().any(|layer| layer.values == Presence::Absent);
     let shared = decoder.layer_types.iter().filter(|layer| layer.reads.is_some()).count();
     let wide = decoder.layer_types.iter().any(|layer| layer.intermediate.is_some());
+    // Spellings that are older than the family.
+    for key in ["rope_scaling", "rope_theta"] {
+        out.remove(key);
+    }
     let mut set = |key: &str, value: Value| out.insert(key.to_owned(), value);
     set("hidden_activation", json!("gelu_pytorch_tanh"));
     set("head_dim", json!(decoder.head_dim_of(sliding)));

@@ -86,17 +86,19 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
 
 fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     out.insert("sliding_window".to_owned(), json!(decoder.window.filter(|_| decoder.first_layer(true).is_some())));
-    for section in ["rope_parameters", "rope_scaling"] {
-        let Some(rope) = out.get_mut(section).and_then(Value::as_object_mut) else { continue };
-        if let Some(growth) = decoder.query_growth {
-            rope.insert("llama_4_scaling_beta".to_owned(), shortest(growth.beta));
-            rope.insert("original_max_position_embeddings".to_owned(), json!(growth.every));
-        }
-        if leaves_cosine(decoder) {
-            rope.remove("attention_factor");
-            rope.insert("mscale".to_owned(), json!(1.0));
-            rope.insert("mscale_all_dim".to_owned(), json!(1.0));
-        }
+    // Spellings that are older than the family.
+    for key in ["rope_scaling", "rope_theta"] {
+        out.remove(key);
+    }
+    let Some(rope) = out.get_mut("rope_parameters").and_then(Value::as_object_mut) else { return };
+    if let Some(growth) = decoder.query_growth {
+        rope.insert("llama_4_scaling_beta".to_owned(), shortest(growth.beta));
+        rope.insert("original_max_position_embeddings".to_owned(), json!(growth.every));
+    }
+    if leaves_cosine(decoder) {
+        rope.remove("attention_factor");
+        rope.insert("mscale".to_owned(), json!(1.0));
+        rope.insert("mscale_all_dim".to_owned(), json!(1.0));
     }
 }
 
