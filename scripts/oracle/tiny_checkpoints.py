@@ -219,6 +219,10 @@ def gemma4_and_ministral3() -> list[Case]:
             ),
             vision_config=siglip, audio_config=None,
         ),
+        # As both, under the name of the models without encoders.
+        "gemma4-unified": t.Gemma4UnifiedTextConfig(
+            **{k: v for k, v in gemma4.items() if k != "vocab_size_per_layer_input"}, num_hidden_layers=4, layer_types=both * 2, num_kv_shared_layers=2, attention_k_eq_v=True,
+        ),
         "ministral3": t.Ministral3Config(**ministral3, tie_word_embeddings=False),
         "ministral3-vision": t.Mistral3Config(
             text_config=t.Ministral3Config(**dict(ministral3, pad_token_id=None), tie_word_embeddings=True), vision_config=t.PixtralVisionConfig(**pixtral), tie_word_embeddings=True,
@@ -228,7 +232,7 @@ def gemma4_and_ministral3() -> list[Case]:
             **plain, num_hidden_layers=2, tie_word_embeddings=False, clip_qkv=0.8, rope_parameters=dict(rope_type="default", rope_theta=10000.0),
         ),
     }  # fmt: skip
-    return [Case(name, 60 + i, config, torch.bfloat16, positions=LONG) for i, (name, config) in enumerate(configs.items())]
+    return [Case(name, 60 + len(name), config, torch.bfloat16, positions=LONG) for name, config in configs.items()]
 
 
 def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:

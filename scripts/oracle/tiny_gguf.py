@@ -24,8 +24,8 @@ from llama_cpp_convert import reference_gguf
 from tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS, MERGES, SPECIAL, TOKENS
 
 PLAIN = ["llama", "llama3-rope", "qwen2", "qwen3"]
-# No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet.
-WITHOUT = ["mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed"]
+# Its converter knows the unified Gemma 4 only with what sees; no windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet.
+WITHOUT = ["gemma4-unified", "mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed"]
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",

@@ -14,7 +14,12 @@ pub static ARCHITECTURE: Architecture = Architecture {
     name: "gemma4",
     models: "Gemma 4 (dense), the text part",
     limits: "",
-    hf: &[("gemma4_text", "Gemma4ForCausalLM"), ("gemma4", "Gemma4ForConditionalGeneration")],
+    hf: &[
+        ("gemma4_text", "Gemma4ForCausalLM"),
+        ("gemma4", "Gemma4ForConditionalGeneration"),
+        ("gemma4_unified_text", "Gemma4UnifiedForCausalLM"),
+        ("gemma4_unified", "Gemma4UnifiedForConditionalGeneration"),
+    ],
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: &[
@@ -98,8 +103,9 @@ fn differences(decoder: &mut DecoderConfig) {
 }
 
 fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
-    // A file that says null has no input of layers; one that says nothing has that of the smallest model.
-    let stated = config.text(&[]).value().get("hidden_size_per_layer_input").is_some_and(Value::is_null);
+    // A file that says null has no input of layers, nor has a unified model; one that says nothing has the usual.
+    let unified = config.model_type()?.starts_with("gemma4_unified");
+    let none = unified || config.text(&[]).value().get("hidden_size_per_layer_input").is_some_and(Value::is_null);
     let config = &config.text(&[
         ("vocab_size", json!(262_144)),
         ("hidden_size", json!(2304)),
@@ -109,9 +115,9 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
         ("num_key_value_heads", json!(4)),
         ("head_dim", json!(256)),
         ("hidden_activation", json!("gelu_pytorch_tanh")),
-        ("max_position_embeddings", json!(131_072)),
-        ("sliding_window", json!(512)),
-        ("hidden_size_per_layer_input", json!(if stated { 0 } else { 256 })),
+        ("max_position_embeddings", json!(if unified { 262_144 } else { 131_072 })),
+        ("sliding_window", json!(if unified { 1024 } else { 512 })),
+        ("hidden_size_per_layer_input", json!(if none { 0 } else { 256 })),
         ("rope_parameters", json!({
             from_hf::SLIDING: { "rope_type": "default", "rope_theta": SLIDING_THETA },
             from_hf::FULL: { "rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0 },
