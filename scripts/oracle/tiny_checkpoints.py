@@ -93,6 +93,7 @@ def cases() -> list[Case]:
         dtype=None, torch_dtype="bfloat16", transformers_version="4.46.0",
     )  # fmt: skip
     return [
+        *gemma4_and_ministral3(),
         Case("llama", 1, llama, torch.float16),
         Case("llama3-rope", 2, llama3_rope_config(), torch.bfloat16),
         # The same weights as above, in two files.
@@ -280,11 +281,57 @@ def mixtures() -> dict[str, tuple[object, dict]]:
             published,
         ),
     }  # fmt: skip
+def gemma4_and_ministral3() -> list[Case]:
+    """Layers with heads of their own size, keys of others and inputs of the token; queries that grow; YaRN; clipping."""
+    plain = dict(hidden_size=32, intermediate_size=48, max_position_embeddings=256, num_attention_heads=2, num_key_value_heads=1, **COMMON)
+    gemma4 = dict(
+        plain, head_dim=16, global_head_dim=32, sliding_window=WINDOW, final_logit_softcapping=5.0, vocab_size_per_layer_input=VOCAB_SIZE,
+        rope_parameters=dict(
+            full_attention=dict(rope_type="proportional", partial_rotary_factor=0.25, rope_theta=1000000.0),
+            sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+        ),
+    )  # fmt: skip
+    both = ["sliding_attention", "full_attention"]
+    # Past the original context twice, where queries have grown by two steps.
+    yarn = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=WINDOW, beta_fast=32.0, beta_slow=1.0)
+    ministral3 = dict(plain, num_hidden_layers=2, head_dim=16, rope_parameters=dict(yarn, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.4))
+    pixtral = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=28, patch_size=14)
+    siglip = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, head_dim=16, global_head_dim=16, position_embedding_size=4)
+    configs = {
+        # As the small ones: an input for each layer, and the last two read the keys of the two before them.
+        "gemma4": t.Gemma4TextConfig(
+            **gemma4, num_hidden_layers=6, layer_types=both * 3, num_kv_shared_layers=2, use_double_wide_mlp=True, hidden_size_per_layer_input=16,
+        ),
+        # As the large one: keys are values in layers that see the whole context, which have fewer; the text part of a model that sees.
+        "gemma4-vision": t.Gemma4Config(
+            text_config=dict(
+                gemma4, num_hidden_layers=2, layer_types=both, hidden_size_per_layer_input=0, attention_k_eq_v=True,
+                num_attention_heads=4, num_key_value_heads=2, num_global_key_value_heads=1, pad_token_id=0,
+            ),
+            vision_config=siglip, audio_config=None,
+        ),
+        # As both, under the name of the models without encoders.
+        "gemma4-unified": t.Gemma4UnifiedTextConfig(
+            **{k: v for k, v in gemma4.items() if k != "vocab_size_per_layer_input"}, num_hidden_layers=4, layer_types=both * 2, num_kv_shared_layers=2, attention_k_eq_v=True,
+        ),
+        "ministral3": t.Ministral3Config(**ministral3, tie_word_embeddings=False),
+        "ministral3-vision": t.Mistral3Config(
+            text_config=t.Ministral3Config(**dict(ministral3, pad_token_id=None), tie_word_embeddings=True), vision_config=t.PixtralVisionConfig(**pixtral), tie_word_embeddings=True,
+        ),
+        "qwen3-yarn": t.Qwen3Config(**dict(plain, intermediate_size=64), num_hidden_layers=2, head_dim=16, tie_word_embeddings=True, rope_parameters=yarn),
+        "olmo-clip": t.OlmoConfig(
+            **plain, num_hidden_layers=2, tie_word_embeddings=False, clip_qkv=0.8, rope_parameters=dict(rope_type="default", rope_theta=10000.0),
+        ),
+    }  # fmt: skip
+    return [Case(name, 60 + len(name), config, torch.bfloat16, positions=LONG) for name, config in configs.items()]
 
 
 def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
     """Weights such that every part counts: logits of standard deviation about 1.5, attention neither uniform nor one-hot."""
-    lacks_one = model.config.model_type.startswith(("gemma", "qwen3_5"))
+    lacks_one = model.config.model_type.startswith(("gemma2", "gemma3", "qwen3_5"))
+    for name, b in model.named_buffers():
+        if name.endswith("layer_scalar"):
+            b.uniform_(0.7, 1.3, generator=rng)
     for name, p in model.named_parameters():
         with torch.no_grad():
             if name.endswith("A_log"):
@@ -293,6 +340,8 @@ def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
                 p.normal_(0.0, 1.0 / math.sqrt(p.shape[2]), generator=rng)
             elif "norm" in name and lacks_one and "linear_attn.norm" not in name:
                 p.uniform_(-0.5, 0.5, generator=rng)
+            elif name.endswith(("q_norm.weight", "k_norm.weight")) and model.config.model_type.startswith("gemma4"):
+                p.uniform_(0.2, 0.7, generator=rng)  # Their product is not divided by the root of the head size.
             elif "norm" in name:
                 p.uniform_(0.5, 1.5, generator=rng)
             elif name.endswith("bias"):
@@ -307,7 +356,7 @@ def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
             elif "embed_tokens" in name or "lm_head" in name:
                 p.normal_(0.0, 1.5 / math.sqrt(p.shape[1]), generator=rng)
             else:
-                p.normal_(0.0, 1.0 / math.sqrt(p.shape[1]), generator=rng)
+                p.normal_(0.0, 1.0 / math.sqrt(p.shape[-1]), generator=rng)
 
 
 def respell(path: Path, changes: dict) -> None:
@@ -317,8 +366,8 @@ def respell(path: Path, changes: dict) -> None:
 
 
 def auto_class(model_type: str) -> type:
-    """The class that makes the whole model: for one family that sees, the other one makes its language model alone."""
-    return t.AutoModelForImageTextToText if model_type == "qwen3_5" else AutoModelForCausalLM
+    """Models that see are no causal language models to transformers, or leave out what sees, but for some."""
+    return t.AutoModelForImageTextToText if model_type in ["mistral3", "qwen3_5"] else AutoModelForCausalLM
 
 
 def logits(folder: Path, tokens: list[int]) -> np.ndarray:

@@ -24,10 +24,10 @@ from llama_cpp_convert import reference_gguf
 from tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS, MERGES, SPECIAL, TOKENS
 
 PLAIN = ["llama", "llama3-rope", "qwen2", "qwen3"]
-# No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet. Its converter makes layers of
+# Its converter knows the unified Gemma 4 only with what sees. No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet. Its converter makes layers of
 # Granite 4 rotate, knows no layers without experts beside others, and no experts of Granite as they are in memory.
 WITHOUT = [
-    "mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed", "granite4-nope", "qwen3moe-stacked",
+    "gemma4-unified", "mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed", "granite4-nope", "qwen3moe-stacked",
     "granitemoe-stacked",
 ]  # fmt: skip
 LAYER_NAMES = {
@@ -133,6 +133,8 @@ def convert(folder: Path, out: Path, widen: bool = False) -> None:
 
 def main() -> None:
     for weights in sorted(Path(sys.argv[1]).glob("*/model.safetensors")):
+        if sys.argv[3:] and weights.parent.name not in sys.argv[3:]:
+            continue
         out = weights.with_name("model.gguf")
         if sys.argv[3:] and weights.parent.name not in sys.argv[3:]:
             continue

@@ -1,16 +1,17 @@
 //! What a checkpoint's header says of a model, computed from its tensors and settings, never from its name.
 
+mod memory;
 mod tokenizer;
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use formats::{Checkpoint, Config, Format, RawType, TensorInfo};
-use kernels::backend::KvType;
-use model::arch::{Architecture, DecoderConfig, Experts, MixerType};
+use model::arch::{Architecture, DecoderConfig, Experts, Ternary};
 use pipeline::card::Card;
 use serde::Serialize;
 
+pub use memory::{AtContext, KvBytes, Memory};
 pub use tokenizer::TokenizerFacts;
 
 #[derive(Debug, Serialize)]
@@ -33,6 +34,8 @@ pub struct Facts {
     /// `None` where the architecture is not supported; `unsupported` says why.
     pub shape: Option<Shape>,
     pub unsupported: Option<String>,
+    /// `None` where there is no shape.
+    pub memory: Option<Memory>,
     pub tokenizer: Option<TokenizerFacts>,
     /// Whether there is a chat template.
     pub template: bool,
@@ -67,13 +70,6 @@ pub struct ExpertFacts {
     pub shared: Option<usize>,
     /// Parameters of experts that a token does not take.
     pub idle_parameters: u64,
-}
-
-/// Bytes of one position's keys and values in all layers.
-#[derive(Debug, Serialize)]
-pub struct KvBytes {
-    pub f16: usize,
-    pub f32: usize,
 }
 
 /// Models by number of parameters, in billions rounded to one decimal.
@@ -149,14 +145,17 @@ impl Facts {
     /// # Errors
     /// A setting of the file has the wrong type. An architecture that is not supported is no error.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
-        let parameters = checkpoint.tensors().map(|t| t.elements() as u64).sum();
         let tensor_bytes: u64 = checkpoint.tensors().map(|t| t.bytes as u64).sum();
         let config = Architecture::of(checkpoint).and_then(|architecture| architecture.config(checkpoint));
-        let (config, unsupported) = match config {
-            Ok(config) => (Some(config), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
         let (name, context, licence) = settings(checkpoint)?;
+        let context = config.as_ref().map(|c| c.context).ok().or(context);
+        let types = by_type(checkpoint, config.as_ref().ok().and_then(|c| c.ternary));
+        let parameters = types.values().map(|(_, count)| count).sum();
+        let measured = config.map_err(anyhow::Error::from).and_then(|config| Ok((config, memory::of(checkpoint)?)));
+        let (shape, memory, unsupported) = match measured {
+            Ok((config, (kv, memory))) => (Some(Shape::of(&config, kv)), Some(memory), None),
+            Err(error) => (None, None, Some(error.to_string())),
+        };
         Ok(Self {
             format: match checkpoint.format() {
                 Format::Gguf => "gguf",
@@ -166,13 +165,14 @@ impl Facts {
             name,
             parameters,
             class: Class::of(parameters),
-            precision: Precision::of_bits(dominant_bits(checkpoint)),
+            precision: Precision::of_bits(types.values().max_by_key(|(_, count)| count).map_or(0, |(bits, _)| *bits)),
             bits_per_weight: tensor_bytes as f64 * 8.0 / (parameters as f64).max(1.0),
-            types: by_type(checkpoint).into_iter().map(|(name, (_, elements))| (name, elements)).collect(),
+            types: types.into_iter().map(|(name, (_, count))| (name, count)).collect(),
             bytes: checkpoint.total_bytes() as u64,
-            context: config.as_ref().map(|c| c.context).or(context),
-            shape: config.as_ref().map(Shape::of),
+            context,
+            shape,
             unsupported,
+            memory,
             tokenizer: TokenizerFacts::of(checkpoint)?,
             template: checkpoint.chat_templates()?.default_template().is_some(),
             licence,
@@ -185,9 +185,7 @@ impl Facts {
 }
 
 impl Shape {
-    fn of(config: &DecoderConfig) -> Self {
-        let attends = config.layer_types.iter().filter(|layer| layer.mixer == MixerType::Attention).count();
-        let kv = |kv: KvType| 2 * attends * config.kv_heads * kv.bytes(config.head_dim);
+    fn of(config: &DecoderConfig, kv_bytes_per_token: KvBytes) -> Self {
         Self {
             layers: config.layers,
             hidden: config.hidden,
@@ -197,7 +195,7 @@ impl Shape {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             vocab: config.vocab,
-            kv_bytes_per_token: KvBytes { f16: kv(KvType::F16), f32: kv(KvType::F32) },
+            kv_bytes_per_token,
         }
     }
 }
@@ -212,17 +210,19 @@ impl ExpertFacts {
 }
 
 /// Nominal bits and parameters by name of the type.
-fn by_type(checkpoint: &Checkpoint) -> BTreeMap<String, (u64, u64)> {
+fn by_type(checkpoint: &Checkpoint, ternary: Option<Ternary>) -> BTreeMap<String, (u64, u64)> {
     let mut types = BTreeMap::new();
     for tensor in checkpoint.tensors() {
-        let sums = types.entry(tensor.raw_type.to_string()).or_insert((nominal_bits(tensor), 0));
-        sums.1 += tensor.elements() as u64;
+        let packed = matches!(ternary, Some(Ternary::Packed { .. })) && tensor.raw_type.to_string() == "U8";
+        let (name, bits, share) = match packed {
+            // Two bits each.
+            true => ("ternary in U8".to_owned(), 2, 4),
+            false => (tensor.raw_type.to_string(), nominal_bits(tensor), 1),
+        };
+        let sums = types.entry(name).or_insert((bits, 0));
+        sums.1 += share * tensor.elements() as u64;
     }
     types
-}
-
-fn dominant_bits(checkpoint: &Checkpoint) -> u64 {
-    by_type(checkpoint).into_values().max_by_key(|&(_, elements)| elements).map_or(0, |(bits, _)| bits)
 }
 
 /// The bits that a type is called by: 4 for Q4_K, although its scales make it 4.5.

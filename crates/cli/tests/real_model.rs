@@ -70,3 +70,39 @@ fn a_question_gets_a_sensible_answer_and_gets_it_again() {
     // From the packed weights that the first run kept.
     assert_eq!(answer(), text);
 }
+
+/// The most memory that a process has held at once, asked for until it ends.
+#[cfg(target_os = "linux")]
+fn peak_of(command: &mut Command) -> u64 {
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        if let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+            peak = line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+/// What `inspect` says of memory is what a run takes that fills its context.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_of_a_run_is_what_inspect_says() {
+    edgeling(&["pull", "smollm2"]);
+    let facts: Value = serde_json::from_str(&edgeling(&["inspect", "smollm2", "--json"])).unwrap();
+    let at = facts["memory"]["at"].as_array().unwrap();
+    assert_eq!(at.iter().map(|at| at["context"].as_u64().unwrap()).collect::<Vec<_>>(), [2048, 8192]);
+    for (at, repeats) in at.iter().zip([200, 800]) {
+        let (context, expected) = (at["context"].to_string(), at["total"].as_u64().unwrap());
+        let prompt = "The quick brown fox jumps over the lazy dog. ".repeat(repeats);
+        let args = ["run", "smollm2", "--raw", &prompt, "--context", &context, "--temperature", "0", "--home"];
+        let found = peak_of(Command::new(env!("CARGO_BIN_EXE_edgeling")).args(args).arg(cache()));
+        println!("{context}: expected {expected}, found {found}");
+        // Not more than is said, and not much less.
+        assert!(found <= expected + expected / 50, "{context}: expected {expected}, found {found}");
+        assert!(found >= expected - expected / 10, "{context}: expected {expected}, found {found}");
+    }
+}

@@ -102,6 +102,8 @@ fn both_spellings_of_rope_mean_the_same() {
         attention_factor: None,
         beta_fast: None,
         beta_slow: None,
+        mscale: None,
+        mscale_all_dim: None,
         truncate: None,
         short_factor: None,
         long_factor: None,

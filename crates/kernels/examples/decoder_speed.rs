@@ -89,6 +89,7 @@ fn plan(shape: &Shape, dtype: DType, head: DType) -> Result<DecoderPlan, Failure
             long: None,
         }],
         embedding: head.weight.clone(),
+        inputs: None,
         layers: (0..shape.layers).map(|_| layer()).collect::<Result<_, _>>()?,
         output_norm: vec![1.0; h],
         head,

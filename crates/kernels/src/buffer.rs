@@ -44,6 +44,11 @@ impl<T> Buffer<T> {
         self.ptr
     }
 
+    /// Bytes of the whole array.
+    pub fn bytes(&self) -> usize {
+        self.len * size_of::<T>()
+    }
+
     /// The whole array. Whoever writes through the pointer keeps readers of this slice away meanwhile.
     pub fn as_slice(&self) -> &[T] {
         // SAFETY: zeroed values are values; writers' promise.

@@ -178,6 +178,21 @@ pub enum HeadNorm {
     Whole(Vec<f32>),
 }
 
+/// Queries count more the later they stand: they are multiplied by `1 + beta * ln(1 + floor(position / every))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueryGrowth {
+    pub beta: f32,
+    /// Positions, at least 1.
+    pub every: usize,
+}
+
+impl QueryGrowth {
+    pub fn factor(self, position: usize) -> f32 {
+        let steps = (1 + position / self.every) as f64;
+        (1.0 + f64::from(self.beta) * libm::log(steps)) as f32
+    }
+}
+
 /// `o(softmax(q·k) v)` over the positions so far.
 #[derive(Clone, Debug)]
 pub struct Attention {
@@ -193,17 +208,24 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Which of the plan's [`DecoderPlan::ropes`] rotates queries and keys.
     pub rope: Option<usize>,
+    /// Projections are cut off at this magnitude, before norms and RoPE.
+    pub clip: Option<f32>,
+    pub query_growth: Option<QueryGrowth>,
+    /// The earlier layer whose keys and values this one reads; it has none of its own, then, nor norms of them.
+    pub reads: Option<usize>,
     /// Whether the rows of each head's query in `q` are followed by as many of its gate, whose sigmoid multiplies what the
     /// head gives.
     pub gated: bool,
     /// `[heads * head_dim, hidden]`, or twice the rows with gates.
     pub q: Linear,
-    /// `[kv_heads * head_dim, hidden]`.
-    pub k: Linear,
-    /// `[kv_heads * head_dim, hidden]`.
-    pub v: Linear,
+    /// `[kv_heads * head_dim, hidden]`; none where the layer reads another's.
+    pub k: Option<Linear>,
+    /// `[kv_heads * head_dim, hidden]`; none where the layer reads another's, or where values are what `k` gives.
+    pub v: Option<Linear>,
     pub q_norm: Option<HeadNorm>,
     pub k_norm: Option<HeadNorm>,
+    /// Norm of each head's values, `[head_dim]`.
+    pub v_norm: Option<Vec<f32>>,
     /// Norm of what all heads give, `[heads * head_dim]`.
     pub sub_norm: Option<Vec<f32>>,
     /// `[hidden, heads * head_dim]`.
@@ -222,11 +244,15 @@ impl Attention {
             window: None,
             rope: Some(0),
             gated: false,
+            clip: None,
+            query_growth: None,
+            reads: None,
             q,
-            k,
-            v,
+            k: Some(k),
+            v: Some(v),
             q_norm: None,
             k_norm: None,
+            v_norm: None,
             sub_norm: None,
             o,
         }
@@ -325,7 +351,7 @@ impl Mixer {
     /// Its linear nodes, in the order in which a token meets them.
     pub fn linears(&self) -> Vec<&Linear> {
         match self {
-            Self::Attention(a) => vec![&a.q, &a.k, &a.v, &a.o],
+            Self::Attention(a) => [Some(&a.q), a.k.as_ref(), a.v.as_ref(), Some(&a.o)].into_iter().flatten().collect(),
             Self::ShortConv(c) => vec![&c.in_gate, &c.out_gate, &c.value, &c.output],
             Self::DeltaNet(d) => vec![&d.qkv, &d.gate, &d.beta, &d.alpha, &d.output],
         }
@@ -367,8 +393,39 @@ impl FeedForward {
     }
 }
 
-/// One decoder layer: `x += post(mixer(norm(x)))`, `x += post(ffn(norm(x)))`. All norms are `[hidden]`; one that is
-/// not there changes nothing.
+/// What every layer is given of the token itself, beside the residual stream. For layer i, whose part of
+/// `[layers * width]` values is the i-th:
+/// `(norm(projection(x) * projection_scale) + embedding[token] * embedding_scale) * scale`, where x are the token's embeddings
+/// as they enter the first layer.
+#[derive(Clone, Debug)]
+pub struct TokenInputs {
+    /// Values for each layer; a multiple of 16.
+    pub width: usize,
+    /// `[vocab, layers * width]`; only the rows of the batch's tokens are read.
+    pub embedding: Weight,
+    pub embedding_scale: f32,
+    /// `[layers * width, hidden]`.
+    pub projection: Linear,
+    pub projection_scale: f32,
+    /// Of each layer's part, `[width]`.
+    pub norm: Vec<f32>,
+    pub scale: f32,
+}
+
+/// How a layer takes its part of [`TokenInputs`]: it adds `post_norm(projection(act(gate(x)) * part))`.
+#[derive(Clone, Debug)]
+pub struct TakeInput {
+    pub activation: Activation,
+    /// `[width, hidden]`.
+    pub gate: Linear,
+    /// `[hidden, width]`.
+    pub projection: Linear,
+    /// `[hidden]`.
+    pub post_norm: Vec<f32>,
+}
+
+/// One decoder layer: `x += post(mixer(norm(x)))`, `x += post(ffn(norm(x)))`, what it takes of its input, and
+/// `x *= scale`. All norms are `[hidden]`; one that is not there changes nothing.
 #[derive(Clone, Debug)]
 pub struct Layer {
     pub attn_norm: Option<Vec<f32>>,
@@ -377,14 +434,16 @@ pub struct Layer {
     pub ffn_norm: Option<Vec<f32>>,
     pub ffn: Ffn,
     pub ffn_post_norm: Option<Vec<f32>>,
+    pub input: Option<TakeInput>,
+    pub scale: f32,
 }
 
 impl Layer {
     /// With norms before attention and before the feed-forward layer.
     pub fn plain(attn_norm: Vec<f32>, attention: Attention, ffn_norm: Vec<f32>, ffn: impl Into<Ffn>) -> Self {
         let (attn_norm, ffn_norm, ffn) = (Some(attn_norm), Some(ffn_norm), ffn.into());
-        let mixer = Mixer::Attention(attention);
-        Self { attn_norm, mixer, attn_post_norm: None, ffn_norm, ffn, ffn_post_norm: None }
+        let (mixer, attn_post_norm, ffn_post_norm, input) = (Mixer::Attention(attention), None, None, None);
+        Self { attn_norm, mixer, attn_post_norm, ffn_norm, ffn, ffn_post_norm, input, scale: 1.0 }
     }
 
     /// Its linear nodes, in the order in which a token meets them.
@@ -394,7 +453,9 @@ impl Layer {
 
     /// Likewise, with the share of positions that meet each: 1 but for the experts of a mixture.
     pub fn shares(&self) -> impl Iterator<Item = (&Linear, f64)> {
-        self.mixer.linears().into_iter().map(|linear| (linear, 1.0)).chain(self.ffn.shares())
+        let input = self.input.iter().flat_map(|input| [&input.gate, &input.projection]);
+        let always = |linear| (linear, 1.0);
+        self.mixer.linears().into_iter().map(always).chain(self.ffn.shares()).chain(input.map(always))
     }
 }
 
@@ -403,7 +464,7 @@ impl Layer {
 pub struct Scales {
     /// Multiplies the token embeddings.
     pub embedding: f32,
-    /// Multiplies what attention and the feed-forward layer add to the residual stream.
+    /// Multiplies what the parts of a layer add to the residual stream.
     pub residual: f32,
     /// Multiplies the logits.
     pub logits: f32,
@@ -431,6 +492,8 @@ pub struct DecoderPlan {
     pub ropes: Vec<Rope>,
     /// `[vocab, hidden]`; only the rows of the batch's tokens are read.
     pub embedding: Weight,
+    /// There are some where a layer has an input.
+    pub inputs: Option<TokenInputs>,
     pub layers: Vec<Layer>,
     /// Norm weights, `[hidden]`.
     pub output_norm: Vec<f32>,
@@ -441,11 +504,13 @@ pub struct DecoderPlan {
 impl DecoderPlan {
     /// Every linear node, in the order in which a token meets them; the head last.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.layers.iter().flat_map(Layer::linears).chain(std::iter::once(&self.head))
+        let inputs = self.inputs.iter().map(|inputs| &inputs.projection);
+        inputs.chain(self.layers.iter().flat_map(Layer::linears)).chain(std::iter::once(&self.head))
     }
 
     fn shares(&self) -> impl Iterator<Item = (&Linear, f64)> {
-        self.layers.iter().flat_map(Layer::shares).chain(std::iter::once((&self.head, 1.0)))
+        let inputs = self.inputs.iter().map(|inputs| (&inputs.projection, 1.0));
+        inputs.chain(self.layers.iter().flat_map(Layer::shares)).chain(std::iter::once((&self.head, 1.0)))
     }
 
     /// Bytes of file weights of all linear nodes.

@@ -65,6 +65,7 @@ fn plan(shape: &Shape, random: &mut Random) -> DecoderPlan {
             long: None,
         }],
         embedding: head.weight.clone(),
+        inputs: None,
         layers,
         output_norm: vec![0.5; HIDDEN],
         head,

@@ -66,6 +66,7 @@ fn plan(packed: &Arc<AtomicUsize>) -> DecoderPlan {
         scales: Scales::default(),
         ropes: vec![Rope { style: RopeStyle::Half, inv_freq: vec![1.0, 0.1], attention_factor: 1.0, long: None }],
         embedding: head.weight.clone(),
+        inputs: None,
         layers: vec![layer],
         output_norm: vec![0.1; HIDDEN],
         head,

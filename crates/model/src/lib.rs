@@ -13,7 +13,7 @@ mod text_stream;
 pub mod tokenizer;
 
 pub use error::ModelError;
-pub use loader::build_plan;
+pub use loader::{build_plan, shape_plan};
 pub use model::Model;
 pub use stop_strings::{EmptyStopString, StopStrings};
 pub use text_stream::TextStream;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use formats::{Checkpoint, Format, RawType, Tensor, TensorInfo};
 use kernels::plan::{
     Attention, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, Layer, Linear, Mixer, Mixture, Rope, Router,
-    SharedExpert, ShortConv, Weight,
+    SharedExpert, ShortConv, TakeInput, TokenInputs, Weight,
 };
 
 use crate::ModelError;
@@ -26,13 +26,40 @@ pub fn build_plan(checkpoint: &Checkpoint) -> Result<DecoderPlan, ModelError> {
     plan_of(checkpoint, architecture, &config)
 }
 
+/// As [`build_plan`], for what follows from the shapes of tensors alone: weights that would have to be computed first have
+/// no bytes, so that no backend can run it.
+///
+/// # Errors
+/// As [`build_plan`].
+pub fn shape_plan(checkpoint: &Checkpoint) -> Result<DecoderPlan, ModelError> {
+    let architecture = Architecture::of(checkpoint)?;
+    plan_with(checkpoint, architecture, &architecture.config(checkpoint)?, Computed::Left)
+}
+
 /// As [`build_plan`], of a configuration that was read before.
 pub(crate) fn plan_of(
     checkpoint: &Checkpoint,
     architecture: &Architecture,
     config: &DecoderConfig,
 ) -> Result<DecoderPlan, ModelError> {
-    let mut loader = Loader { checkpoint, architecture, config, ternary: config.ternary, used: HashSet::new() };
+    plan_with(checkpoint, architecture, config, Computed::There)
+}
+
+/// Whether weights that are no bytes of the file are computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Computed {
+    There,
+    Left,
+}
+
+fn plan_with(
+    checkpoint: &Checkpoint,
+    architecture: &Architecture,
+    config: &DecoderConfig,
+    computed: Computed,
+) -> Result<DecoderPlan, ModelError> {
+    let mut loader =
+        Loader { checkpoint, architecture, config, ternary: config.ternary, computed, used: HashSet::new() };
     let embedding = loader.matrix("token_embd", config.vocab, config.hidden)?;
     let head = if config.tied || !loader.has("output.weight") {
         loader.used.extend(loader.file_name("output.weight"));
@@ -45,6 +72,7 @@ pub(crate) fn plan_of(
         let (style, attention_factor) = (sliding.style, sliding.attention_factor);
         ropes.push(Rope { style, inv_freq: sliding.inv_freq(), attention_factor, long: sliding.long() });
     }
+    let inputs = config.layer_input.map(|width| loader.inputs(config, width)).transpose()?;
     let mut layers = Vec::new();
     for layer in 0..config.layers {
         layers.push(loader.layer(config, layer)?);
@@ -62,6 +90,7 @@ pub(crate) fn plan_of(
         scales: config.scales,
         ropes,
         embedding,
+        inputs,
         layers,
         output_norm,
         head: Linear::new(head, None),
@@ -74,6 +103,7 @@ struct Loader<'a> {
     config: &'a DecoderConfig,
     /// How the layers' matrices are ternary, if they are.
     ternary: Option<Ternary>,
+    computed: Computed,
     /// Names, as in the file, of the tensors that the plan has taken or may pass over.
     used: HashSet<String>,
 }
@@ -102,28 +132,74 @@ impl Loader<'_> {
                 None => self.feed_forward(config, layer)?.into(),
                 Some(experts) => self.mixture(config, experts, layer)?.into(),
             },
+            input: config.layer_input.map(|width| self.take_input(config, layer, width)).transpose()?,
+            scale: self.scale(config.layer_scale, &name("layer_output_scale.weight"))?,
+        })
+    }
+
+    /// The number that multiplies what leaves a layer.
+    fn scale(&mut self, presence: Presence, name: &str) -> Result<f32, ModelError> {
+        Ok(self.vector_if(presence, name, 1)?.and_then(|scale| scale.first().copied()).unwrap_or(1.0))
+    }
+
+    /// What every layer is given of the token: half of it from the table, half from its embedding.
+    fn inputs(&mut self, config: &DecoderConfig, width: usize) -> Result<TokenInputs, ModelError> {
+        let all = config.layers.saturating_mul(width);
+        Ok(TokenInputs {
+            width,
+            embedding: self.matrix("per_layer_token_embd", config.vocab, all)?,
+            embedding_scale: (width as f64).sqrt() as f32,
+            projection: Linear::new(self.matrix("per_layer_model_proj", all, config.hidden)?, None),
+            projection_scale: (config.hidden as f64).powf(-0.5) as f32,
+            norm: self.norm(config, "per_layer_proj_norm.weight", width)?,
+            scale: std::f32::consts::FRAC_1_SQRT_2,
+        })
+    }
+
+    fn take_input(&mut self, config: &DecoderConfig, layer: usize, width: usize) -> Result<TakeInput, ModelError> {
+        let (name, hidden) = (|part: &str| format!("blk.{layer}.{part}"), config.hidden);
+        Ok(TakeInput {
+            activation: config.activation,
+            gate: Linear::new(self.matrix(&name("inp_gate"), width, hidden)?, None),
+            projection: Linear::new(self.matrix(&name("proj"), hidden, width)?, None),
+            post_norm: self.norm(config, &name("post_norm.weight"), hidden)?,
         })
     }
 
     fn attention(&mut self, config: &DecoderConfig, layer: usize) -> Result<Attention, ModelError> {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let DecoderConfig { hidden, heads, kv_heads, head_dim, biases, .. } = *config;
-        let kind = config.layer_types[layer];
+        let DecoderConfig { hidden, heads, biases, clip_qkv, query_growth, .. } = *config;
+        let (kind, kv_heads, head_dim) =
+            (config.layer_types[layer], config.kv_heads_of(layer), config.head_dim_of(layer));
         let (q, kv) = (heads * head_dim, kv_heads * head_dim);
         let q_rows = if config.attention_gate { 2 * q } else { q };
-        let [q_proj, k_proj, v_proj] = if self.has(&name("attn_qkv.weight")) {
+        let (q_proj, k_proj, v_proj) = if self.has(&name("attn_qkv.weight")) {
             let mut rows = 0;
             let fused = self.linear(&name("attn_qkv"), q_rows + 2 * kv, hidden, biases.qkv)?;
-            [q_rows, kv, kv].map(|count| {
+            let [q, k, v] = [q_rows, kv, kv].map(|count| {
                 rows += count;
                 part(&fused, rows - count..rows)
-            })
+            });
+            (q, Some(k), Some(v))
         } else {
+            let has_values = match kind.values {
+                Presence::Optional => self.has(&name("attn_v.weight")),
+                decided => decided == Presence::Required,
+            };
             let mut linear = |part: &str, rows: usize| self.linear(&name(part), rows, hidden, biases.qkv);
-            [linear("attn_q", q_rows)?, linear("attn_k", kv)?, linear("attn_v", kv)?]
+            let (q, own) = (linear("attn_q", q_rows)?, kind.reads.is_none());
+            let mut linear_if = |there: bool, part: &str| there.then(|| linear(part, kv)).transpose();
+            (q, linear_if(own, "attn_k")?, linear_if(own && has_values, "attn_v")?)
         };
-        let head_norm = |loader: &mut Self, part: &str, width: usize| {
+        if kind.reads.is_some() {
+            // Files may have what nothing reads.
+            let unread =
+                ["attn_k.weight", "attn_v.weight", "attn_k_norm.weight"].map(|part| self.file_name(&name(part)));
+            self.used.extend(unread.into_iter().flatten());
+        }
+        let head_norm = |loader: &mut Self, part: &str, width: usize, there: bool| {
             Ok::<_, ModelError>(match config.qk_norm {
+                _ if !there => None,
                 QkNorm::None => None,
                 QkNorm::Heads => Some(HeadNorm::Each(loader.norm(config, &name(part), head_dim)?)),
                 QkNorm::Whole => Some(HeadNorm::Whole(loader.norm(config, &name(part), width)?)),
@@ -138,11 +214,15 @@ impl Loader<'_> {
             window: config.window.filter(|_| kind.sliding),
             rope: kind.rope.then_some(usize::from(kind.sliding && config.sliding_rope.is_some())),
             gated: config.attention_gate,
+            clip: clip_qkv,
+            query_growth,
+            reads: kind.reads,
             q: q_proj,
             k: k_proj,
             v: v_proj,
-            q_norm: head_norm(self, "attn_q_norm.weight", q)?,
-            k_norm: head_norm(self, "attn_k_norm.weight", kv)?,
+            q_norm: head_norm(self, "attn_q_norm.weight", q, true)?,
+            k_norm: head_norm(self, "attn_k_norm.weight", kv, kind.reads.is_none())?,
+            v_norm: (config.v_norm && kind.reads.is_none()).then(|| vec![1.0; head_dim]),
             sub_norm: config.norms.sub.then(|| self.norm(config, &name("attn_sub_norm.weight"), q)).transpose()?,
             o: self.linear(&name("attn_output"), hidden, q, biases.attention_output)?,
         })
@@ -207,7 +287,7 @@ impl Loader<'_> {
 
     fn feed_forward(&mut self, config: &DecoderConfig, layer: usize) -> Result<FeedForward, ModelError> {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let (hidden, ff, biases) = (config.hidden, config.intermediate, config.biases.mlp);
+        let (hidden, ff, biases) = (config.hidden, config.intermediate_of(layer), config.biases.mlp);
         let (gate, up) = if !self.has(&name("ffn_gate.weight")) && self.rows(&name("ffn_up.weight")) == Some(2 * ff) {
             let fused = self.linear(&name("ffn_up"), 2 * ff, hidden, biases)?;
             (part(&fused, 0..ff), part(&fused, ff..2 * ff))
@@ -336,6 +416,12 @@ impl Loader<'_> {
     fn linear(&mut self, stem: &str, rows: usize, cols: usize, bias: Presence) -> Result<Linear, ModelError> {
         let (weight, factor) = match self.ternary {
             None => (self.matrix(stem, rows, cols)?, None),
+            Some(kind) if self.computed == Computed::Left => {
+                let name = self.file_name(&format!("{stem}.weight")).unwrap_or_default();
+                self.used.extend((kind != Ternary::Online).then(|| format!("{name}_scale")));
+                self.used.insert(name);
+                (ternary::shape(stem, rows, cols), Some(1.0))
+            }
             Some(Ternary::Online) => {
                 let (weight, factor) = ternary::online(&self.matrix(stem, rows, cols)?);
                 (weight, Some(factor))

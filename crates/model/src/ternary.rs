@@ -34,9 +34,19 @@ pub fn online(weight: &Weight) -> (Weight, f32) {
     (blocks(&weight.name, rows, cols, value), 1.0 / scale)
 }
 
+/// A matrix as the others, without its bytes.
+pub fn shape(name: &str, rows: usize, cols: usize) -> Weight {
+    let data = Bytes::new(Arc::new(Vec::new()), 0..0).expect("the whole range of a source");
+    Weight { name: name.to_owned(), dtype: dtype(), rows, cols, data }
+}
+
+fn dtype() -> DType {
+    DType::from_name("Q4_0").unwrap_or(DType::F32)
+}
+
 /// Columns beyond whole blocks are left out: the backend refuses such a matrix by its size.
 fn blocks(name: &str, rows: usize, cols: usize, value: impl Fn(usize, usize) -> i8) -> Weight {
-    let dtype = DType::from_name("Q4_0").unwrap_or(DType::F32);
+    let dtype = dtype();
     let mut bytes = Vec::with_capacity(rows * cols / BLOCK * dtype.bytes);
     for row in 0..rows {
         for first in (0..cols / BLOCK * BLOCK).step_by(BLOCK) {

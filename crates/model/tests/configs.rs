@@ -4,7 +4,8 @@ use std::path::Path;
 
 use formats::Checkpoint;
 use formats::hf::HfConfig;
-use kernels::plan::{Activation, HeadOrder, NormKind, RopeStyle, RouterScore, Scales};
+use kernels::plan::{Activation, HeadOrder, NormKind, QueryGrowth, RopeStyle, RouterScore, Scales};
+use model::ModelError;
 use model::arch::{
     ARCHITECTURES, Architecture, Biases, DecoderConfig, Experts, LayerType, MixerType, Norms, Presence, QkNorm,
     RopeScaling, RopeSettings, Ternary,
@@ -12,20 +13,23 @@ use model::arch::{
 use serde_json::{Value, json};
 
 fn read(config: &Value) -> DecoderConfig {
+    try_read(config).unwrap()
+}
+
+fn try_read(config: &Value) -> Result<DecoderConfig, ModelError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
-    let config = HfConfig::open(&path).unwrap();
-    try_read(&config).unwrap()
+    read_file(&HfConfig::open(&path).unwrap())
 }
 
 /// By the row of its type; of two, that of mixtures where the file has experts.
-fn try_read(config: &HfConfig) -> Result<DecoderConfig, String> {
+fn read_file(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     let has_type = |a: &&&Architecture| a.hf.iter().any(|names| names.0 == config.model_type().unwrap());
     let sparse = config.get::<usize>("num_local_experts").unwrap().is_some_and(|n| n > 0);
     let rows: Vec<_> = ARCHITECTURES.iter().filter(has_type).collect();
     let row = rows.iter().find(|a| rows.len() == 1 || a.has_experts() == sparse).unwrap();
-    (row.from_hf)(config).map_err(|error| error.to_string())
+    (row.from_hf)(config)
 }
 
 fn half(dim: usize, theta: f64, scaling: RopeScaling) -> RopeSettings {
@@ -70,6 +74,11 @@ fn smollm2_135m() {
         tied: true,
         biases: Biases::NONE,
         qk_norm: QkNorm::None,
+        v_norm: false,
+        clip_qkv: None,
+        query_growth: None,
+        layer_input: None,
+        layer_scale: Presence::Absent,
         ternary: None,
     };
     assert_eq!(read(&config), expected);
@@ -311,7 +320,7 @@ fn granite_4_runs_where_all_layers_are_attention() {
 
     for types in [json!(["attention", "mamba"].repeat(20)), json!(vec!["linear_attention"; 40]), Value::Null] {
         config["layer_types"] = types;
-        let error = try_read(&HfConfig::new(Path::new("DIR"), config.clone())).unwrap_err();
+        let error = read_file(&HfConfig::new(Path::new("DIR"), config.clone())).unwrap_err().to_string();
         assert!(error.ends_with("supported is attention in every layer; layers of Mamba do not run"), "{error}");
     }
 }
@@ -371,7 +380,7 @@ fn what_the_decoder_lacks_is_refused_with_its_place() {
         ),
         (
             json!({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}),
-            "DIR/config.json: rope_type is dynamic; supported is default, linear, llama3, yarn or longrope",
+            "DIR/config.json: rope_type is dynamic; supported is default, linear, llama3, yarn, longrope or proportional",
         ),
         (
             json!({"rope_parameters": {"rope_type": "linear"}}),
@@ -442,5 +451,80 @@ fn tensors_must_fit_the_settings() {
     for (changes, expected) in cases {
         let found = load_changed(&changes);
         assert!(found.contains(expected), "{changes}: {found}");
+    }
+}
+
+/// The sizes of the smallest one as published, in the older of the spellings of what layers have of their own.
+#[test]
+fn gemma_4_e2b_shares_keys_and_has_inputs() {
+    let types: Vec<_> = (0..35).map(|i| if i % 5 == 4 { "full_attention" } else { "sliding_attention" }).collect();
+    let mut file = json!({
+        "architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4",
+        "text_config": {
+            "attention_k_eq_v": false, "final_logit_softcapping": 30.0, "global_head_dim": 512, "head_dim": 256,
+            "hidden_size": 1536, "hidden_size_per_layer_input": 256, "intermediate_size": 6144, "layer_types": types,
+            "model_type": "gemma4_text", "num_attention_heads": 8, "num_global_key_value_heads": null,
+            "num_hidden_layers": 35, "num_key_value_heads": 1, "num_kv_shared_layers": 20, "sliding_window": 512,
+            "use_double_wide_mlp": true, "vocab_size": 262144, "vocab_size_per_layer_input": 262144
+        }
+    });
+    let config = read(&file);
+    assert_eq!((config.layers, config.heads, config.kv_heads, config.head_dim), (35, 8, 1, 512));
+    assert_eq!((config.attention_scale, config.v_norm, config.layer_input), (1.0, true, Some(256)));
+    assert_eq!(config.rope, half(512, 1_000_000.0, RopeScaling::Proportional { pairs: 64 }));
+    assert_eq!(config.sliding_rope, Some(half(256, 10_000.0, RopeScaling::None)));
+    let own = LayerType { head_dim: Some(256), ..LayerType::SLIDING };
+    assert_eq!((config.layer_types[0], config.layer_types[14]), (own, LayerType::PLAIN));
+    let wide = Some(12_288);
+    assert_eq!(config.layer_types[15], LayerType { reads: Some(13), intermediate: wide, ..own });
+    assert_eq!(config.layer_types[34], LayerType { reads: Some(14), intermediate: wide, ..LayerType::PLAIN });
+
+    // As the large ones: keys are values, and nothing is given to layers.
+    let text = &mut file["text_config"];
+    (text["attention_k_eq_v"], text["num_kv_shared_layers"]) = (json!(true), json!(0));
+    (text["num_global_key_value_heads"], text["num_key_value_heads"]) = (json!(4), json!(8));
+    (text["hidden_size_per_layer_input"], text["use_double_wide_mlp"]) = (Value::Null, json!(false));
+    let config = read(&file);
+    assert_eq!((config.kv_heads, config.kv_heads_of(0), config.layer_input), (4, 8, None));
+    assert_eq!((config.layer_types[0].values, config.layer_types[4].values), (Presence::Required, Presence::Absent));
+}
+
+#[test]
+fn ministral_3_has_queries_that_grow() {
+    let config = read(&json!({
+        "architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3",
+        "text_config": {
+            "hidden_size": 3072, "intermediate_size": 9216, "model_type": "ministral3", "num_hidden_layers": 26,
+            "tie_word_embeddings": true
+        }
+    }));
+    assert_eq!((config.layers, config.heads, config.kv_heads, config.head_dim, config.tied), (26, 32, 8, 128, true));
+    assert_eq!(config.query_growth, Some(QueryGrowth { beta: 0.1, every: 16_384 }));
+    assert_eq!(config.rope.attention_factor, 1.0);
+    let steps = |position| config.query_growth.unwrap().factor(position);
+    assert_eq!((steps(16_383), steps(16_384)), (1.0, 1.0 + 0.1 * 2f32.ln()));
+}
+
+#[test]
+fn variants_of_gemma_4_and_mistral_are_refused_with_the_reason() {
+    let gemma4 = |key: &str, value: Value| {
+        let mut file = json!({"architectures": ["Gemma4ForCausalLM"], "model_type": "gemma4_text"});
+        file[key] = value;
+        file
+    };
+    let mistral4 = json!({"model_type": "mistral3", "text_config": {"model_type": "mistral4"}});
+    let shared = "expected keys and values for layer 0 among the first 0, found none";
+    let cases = [
+        (gemma4("enable_moe_block", json!(true)), "enable_moe_block is true; supported is false"),
+        (gemma4("attention_bias", json!(true)), "attention_bias is true; supported is false"),
+        (gemma4("use_bidirectional_attention", json!("all")), "supported is null or vision"),
+        (gemma4("vocab_size_per_layer_input", json!(1000)), "vocab_size_per_layer_input is 1000; supported is 262144"),
+        (gemma4("num_kv_shared_layers", json!(30)), shared),
+        (gemma4("per_layer_config", json!({"5": {"head_dim": 64}, "11": {"head_dim": 32}})), "one size for all"),
+        (mistral4, "text_config.model_type is mistral4; supported is ministral3 or mistral"),
+    ];
+    for (file, expected) in cases {
+        let found = try_read(&file).unwrap_err().to_string();
+        assert!(found.contains(expected), "{found}");
     }
 }

@@ -56,6 +56,12 @@ fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// The root of the mean square.
+fn rms_difference(a: &[f32], b: &[f32]) -> f64 {
+    let squares: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    (squares / a.len() as f64).sqrt()
+}
+
 #[test]
 fn every_architecture_has_both_forms_of_a_case() {
     let checkpoints: Vec<_> = cases().iter().flat_map(Case::checkpoints).collect();
@@ -90,20 +96,28 @@ fn plans_interpreted_in_f64_give_the_logits_of_transformers() {
     }
 }
 
-/// The CPU backend computes what the plan means. With an f16 or q8_0 cache, keys and values are rounded.
+/// The CPU backend computes what the plan means. Bounds are about twice the largest difference of all cases.
+///
+/// With an f16 or q8_0 cache keys and values are rounded, as they are not in the reference. That moves logits, whose
+/// deviation is about 1.5, by what the weights make of it: one in a thousand by ten times as much as is usual, so that the
+/// mean square tells more of the cache than the largest difference. Where activations are rounded to 8 bits too, rounded
+/// keys tip some of them over.
 #[test]
 fn the_cpu_backend_gives_the_logits_of_transformers() {
     for case in cases() {
         for checkpoint in case.checkpoints() {
             let plan = model::build_plan(&checkpoint).unwrap();
-            // Where activations are rounded to 8 bits, rounded keys and values tip some of them over.
+            let logits = |kv: KvType| Run::best(kv).logits(&plan, &case.tokens, case.tokens.len());
+            let label = format!("{} {:?}", case.name, checkpoint.format());
+            let worst = max_difference(&logits(KvType::F32), &case.expected);
+            println!("{label}: {worst:.2e} at most");
+            assert!(worst <= 5e-5, "{label}: {worst}");
             let rounds = plan.linears().any(|linear| linear.ternary.is_some());
-            let bounds = if rounds { [2e-3, 0.2, 1.0] } else { [2e-3, 1e-2, 0.5] };
-            for (kv, bound) in [KvType::F32, KvType::F16, KvType::Q8_0].into_iter().zip(bounds) {
-                let difference =
-                    max_difference(&Run::best(kv).logits(&plan, &case.tokens, case.tokens.len()), &case.expected);
-                println!("{} {:?} {kv:?}: {difference:.2e}", case.name, checkpoint.format());
-                assert!(difference <= bound, "{} {:?} {kv:?}: {difference}", case.name, checkpoint.format());
+            let bounds = if rounds { [3.5e-2, 6.5e-2] } else { [1.6e-3, 5e-2] };
+            for (kv, bound) in [KvType::F16, KvType::Q8_0].into_iter().zip(bounds) {
+                let usual = rms_difference(&logits(kv), &case.expected);
+                println!("{label} {kv:?}: {usual:.2e}");
+                assert!(usual <= bound, "{label} {kv:?}: {usual}");
             }
         }
     }

@@ -11,7 +11,8 @@ use kernels::DType;
 use kernels::backend::{KvType, Logits, Span, States, run};
 use kernels::plan::{
     Activation, Attention, Bytes, Conv, DecoderPlan, DeltaNet, FeedForward, Ffn, HeadNorm, HeadOrder, Layer, Linear,
-    LongRope, Mixer, Mixture, NormKind, Rope, RopeStyle, Router, RouterScore, Scales, SharedExpert, ShortConv, Weight,
+    LongRope, Mixer, Mixture, NormKind, QueryGrowth, Rope, RopeStyle, Router, RouterScore, Scales, SharedExpert,
+    ShortConv, TakeInput, TokenInputs, Weight,
 };
 use kernels::simd::Tier;
 use model::sampler::uniform;
@@ -108,6 +109,7 @@ fn random_plan(dtype: DType, style: RopeStyle) -> DecoderPlan {
             long: None,
         }],
         embedding: d.weight(dtype, VOCAB, HIDDEN),
+        inputs: None,
         layers: vec![layer(d), layer(d)],
         output_norm: d.vector(HIDDEN, 0.5, 1.5),
         head: d.linear(dtype, VOCAB, HIDDEN, false),
@@ -183,7 +185,7 @@ fn every_case_gives_the_same_bits() {
 }
 
 /// All that a layer may have and a plain one has not, in sizes that leave remainders everywhere; the second layer has heads
-/// of another size and does not rotate.
+/// of another size, does not rotate, and takes its keys for values; the third reads what the second stores.
 fn peculiar_plan(dtype: DType, norm: NormKind) -> DecoderPlan {
     let mut plan = random_plan(dtype, RopeStyle::Half);
     let mut draws = Draws { seed: 77, next: 0 };
@@ -218,8 +220,37 @@ fn peculiar_plan(dtype: DType, norm: NormKind) -> DecoderPlan {
             ];
             let plain = Attention::plain(8, 2, 24, projections);
             let sub_norm = Some(d.vector(192, 0.5, 1.5));
-            *attention = Attention { window: Some(300), rope: None, sub_norm, ..plain };
+            let v_norm = Some(d.vector(24, 0.5, 1.5));
+            let growth = Some(QueryGrowth { beta: 0.3, every: 50 });
+            let own = Attention { v: None, v_norm, query_growth: growth, clip: Some(0.8), ..plain };
+            *attention = Attention { window: Some(300), rope: None, sub_norm, ..own };
         }
+    }
+    let mut third = plan.layers[1].clone();
+    let attention = third.mixer.attention_mut().unwrap();
+    *attention = Attention { reads: Some(1), k: None, v_norm: None, window: None, ..attention.clone() };
+    attention.q = d.linear(dtype, 192, HIDDEN, true);
+    plan.layers.push(third);
+    let width = 32;
+    plan.inputs = Some(TokenInputs {
+        width,
+        embedding: d.weight(DType::F32, VOCAB, 3 * width),
+        embedding_scale: 2.0,
+        projection: d.linear(dtype, 3 * width, HIDDEN, false),
+        projection_scale: 0.3,
+        norm: d.vector(width, 0.5, 1.5),
+        scale: 0.7,
+    });
+    // Not all layers take theirs.
+    for layer in [1, 2] {
+        let narrow = if dtype.block <= width { dtype } else { DType::F32 };
+        plan.layers[layer].scale = 0.6;
+        plan.layers[layer].input = Some(TakeInput {
+            activation: Activation::GeluTanh,
+            gate: d.linear(dtype, width, HIDDEN, false),
+            projection: d.linear(narrow, HIDDEN, width, false),
+            post_norm: d.vector(HIDDEN, 0.5, 1.5),
+        });
     }
     plan
 }

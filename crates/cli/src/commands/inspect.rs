@@ -6,7 +6,7 @@ use pipeline::card::Card;
 use serde_json::json;
 
 use crate::context::{Context, MODEL_HELP};
-use crate::facts::{ExpertFacts, Facts};
+use crate::facts::{AtContext, ExpertFacts, Facts, Memory};
 use crate::ui::human;
 use crate::ui::table::{Align, Table, fields};
 
@@ -79,13 +79,15 @@ fn rows(facts: &Facts) -> Vec<(&'static str, String)> {
             (
                 "KV cache",
                 format!(
-                    "{} a token in f16, {} in f32",
+                    "{} a token in f16, {} in q8_0, {} in f32",
                     human::bytes(shape.kv_bytes_per_token.f16 as u64),
+                    human::bytes(shape.kv_bytes_per_token.q8_0 as u64),
                     human::bytes(shape.kv_bytes_per_token.f32 as u64)
                 ),
             ),
         ]);
     }
+    rows.extend(facts.memory.as_ref().map(|memory| ("memory", describe(memory))));
     let tokenizer = facts.tokenizer.as_ref().map_or("none".to_owned(), |t| match t.vocab {
         Some(vocab) => format!("{}, {} tokens", t.kind, human::grouped(vocab as u64)),
         None => t.kind.to_owned(),
@@ -105,6 +107,12 @@ fn mixture(experts: &ExpertFacts, parameters: u64) -> String {
     let active = human::count(parameters.saturating_sub(experts.idle_parameters));
     let ExpertFacts { count, used, intermediate, .. } = experts;
     format!("{used} of {count}, of width {intermediate}{shared}: {active} parameters a token")
+}
+
+/// What running takes, by how much of the context is filled.
+fn describe(memory: &Memory) -> String {
+    let at = |at: &AtContext| format!("{} at {}", human::bytes(at.total), human::grouped(at.context as u64));
+    memory.at.iter().map(at).collect::<Vec<_>>().join(", ") + " tokens"
 }
 
 /// What was measured when the file was made, and on what.

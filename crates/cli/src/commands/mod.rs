@@ -13,6 +13,7 @@ mod inspect;
 mod list;
 mod logits;
 mod measure;
+mod models;
 mod pull;
 mod push;
 mod quantize;
@@ -38,6 +39,7 @@ pub enum Command {
     Import(import::Args),
     Run(Box<run::Args>),
     Inspect(inspect::Args),
+    Models(models::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Logits(logits::Args),
@@ -64,6 +66,7 @@ impl Command {
             Self::Import(args) => import::run(args, context),
             Self::Run(args) => run::run(*args, context),
             Self::Inspect(args) => inspect::run(args, context),
+            Self::Models(args) => models::run(args, context),
             Self::Tokenize(args) => tokenize::run(args, context),
             Self::Detokenize(args) => detokenize::run(args, context),
             Self::Logits(args) => logits::run(args, context),

@@ -10,6 +10,7 @@ mod fake_hub;
 #[cfg(unix)]
 mod interrupt;
 mod measure;
+mod models;
 mod quantize;
 mod run;
 #[path = "../../../hub/tests/common/server.rs"]

@@ -29,6 +29,9 @@ pub struct RopeConfig {
     pub beta_fast: Option<f64>,
     /// `yarn`: rotations over the original context below which a pair is stretched in full.
     pub beta_slow: Option<f64>,
+    /// `yarn`: what the attention factor grows by, and what it is divided by.
+    pub mscale: Option<f64>,
+    pub mscale_all_dim: Option<f64>,
     /// `yarn`: whether the bounds of the stretched pairs are whole numbers; they are unless the file says otherwise.
     pub truncate: Option<bool>,
     /// `longrope`: what each frequency is divided by in short sequences.
@@ -106,6 +109,8 @@ impl RopeConfig {
             attention_factor: own("attention_factor")?,
             beta_fast: own("beta_fast")?,
             beta_slow: own("beta_slow")?,
+            mscale: own("mscale")?,
+            mscale_all_dim: own("mscale_all_dim")?,
             truncate: config.get(&format!("{section}.truncate"))?,
             short_factor: config.get(&format!("{section}.short_factor"))?,
             long_factor: config.get(&format!("{section}.long_factor"))?,

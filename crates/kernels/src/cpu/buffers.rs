@@ -38,6 +38,12 @@ pub struct Buffers {
     /// What attention makes of the queries; the input of the mixer's last matmul.
     pub attended: Buffer<f32>,
     pub gate_up: Buffer<f32>,
+    /// Values from one row of `inputs` and of `embeddings` to the next.
+    pub inputs_stride: usize,
+    /// The layers' inputs.
+    pub inputs: Buffer<f32>,
+    /// What the table of embeddings adds to them.
+    pub embeddings: Buffer<f32>,
     /// Of each rope, cosines and then sines of the rotated pairs.
     pub angles: Buffer<f32>,
     /// A key and a value of one head.
@@ -53,9 +59,12 @@ impl Buffers {
         let widest = |f: &dyn Fn(&PackedLayer) -> usize| model.layers.iter().map(f).max().unwrap_or(0);
         let hidden = spread(model.hidden);
         let of_attention = |f: &dyn Fn(&PackedAttention) -> usize| widest(&|l| l.mixer.attention().map_or(0, f));
-        let [q, k, v] = [0, 1, 2].map(|i| of_attention(&|a| a.qkv[i].padded_rows()));
+        let [q, k, v] = [0, 1, 2].map(|i| of_attention(&|a| a.qkv.get(i).map_or(0, |node| node.padded_rows())));
         let projected = |l: &PackedLayer| l.mixer.linears().0.iter().map(|linear| linear.padded_rows()).sum();
+        // The unit of a layer's input has its place there too.
         let ffn = widest(&|l| l.ffn.whole().map_or(0, |ffn| ffn.gate_up[0].padded_rows()));
+        let ffn = ffn.max(model.inputs.as_ref().map_or(0, |i| i.width));
+        let inputs = model.inputs.as_ref().map_or(0, |inputs| inputs.projection.padded_rows());
         let attended = |l: &PackedLayer| match &l.mixer {
             PackedMixer::Attention(a) => a.dims.heads * a.dims.padded_head(),
             other => other.linears().1.cols.next_multiple_of(LANES),
@@ -94,9 +103,30 @@ impl Buffers {
             convolved: zeroed(channels)?,
             attended: zeroed(heads)?,
             gate_up: zeroed(gate_up_stride)?,
+            inputs_stride: inputs,
+            inputs: zeroed(inputs)?,
+            embeddings: zeroed(inputs)?,
             angles: zeroed(angles)?,
             key_value: zeroed(2 * head)?,
         })
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        let all = [
+            &self.x,
+            &self.y,
+            &self.input,
+            &self.qkv,
+            &self.convolved,
+            &self.attended,
+            &self.gate_up,
+            &self.inputs,
+            &self.embeddings,
+            &self.angles,
+            &self.key_value,
+        ];
+        all.into_iter().map(Buffer::bytes).sum()
     }
 
     /// The most columns that a linear node takes, in whole lanes, but for the feed-forward layer's second.

@@ -7,6 +7,7 @@
 mod attend;
 mod convolve;
 mod delta_net;
+mod inputs;
 mod mixture;
 mod short_conv;
 mod tiles;
@@ -88,6 +89,7 @@ impl Forward {
             QuantizedRows::new(rows, cols).ok_or(no_memory)
         };
         let ffn = model.layers.iter().filter_map(|l| l.ffn.whole()).map(|ffn| ffn.down.cols).max().unwrap_or(0);
+        let ffn = ffn.max(model.inputs.as_ref().map_or(0, |inputs| inputs.width));
         Ok(Self {
             tier,
             buffers: Buffers::new(&model, rows)?,
@@ -105,6 +107,12 @@ impl Forward {
         &self.model
     }
 
+    /// Bytes of the buffers.
+    pub fn buffer_bytes(&self) -> usize {
+        let quantized: usize = self.quantized.iter().map(QuantizedRows::bytes).sum();
+        self.buffers.bytes() + quantized + self.logits.bytes()
+    }
+
     /// Runs `rows` through the decoder: stores their keys and values, moves states on, and writes the logits of those that
     /// want them, `[wanted, vocab]`. The rows of a span follow one another in ascending position; `tables` has each span's
     /// pages, `states` each span's states, and where in a state each layer's part starts.
@@ -118,6 +126,7 @@ impl Forward {
     ) {
         let mut pass = self.pass(rows, tables, pages, states);
         pass.embed();
+        pass.inputs();
         for layer in 0..pass.model.layers.len() {
             match &pass.model.layers[layer].mixer {
                 PackedMixer::Attention(attention) => pass.attention(layer, attention),
@@ -125,6 +134,7 @@ impl Forward {
                 PackedMixer::DeltaNet(net) => pass.delta_net(layer, net),
             }
             pass.feed_forward(layer);
+            pass.take_input(layer);
         }
         pass.head(logits);
     }
@@ -233,14 +243,20 @@ impl Pass<'_> {
             unsafe {
                 let add = match y {
                     Added::Nothing => None,
-                    Added::Y(post) => {
+                    Added::Y { post, scale } => {
                         if let Some(post) = post {
                             run_norm(tier, model, added, None, post, added, (cols, model.hidden));
                         }
                         if residual != 1.0 {
                             tier.run(Scaled { x: added, factor: residual, cap: None, cols });
                         }
-                        Some(added.cast_const())
+                        if scale == 1.0 {
+                            Some(added.cast_const())
+                        } else {
+                            tier.run(NoNorm { x, add: Some(added), out: x, cols });
+                            tier.run(Scaled { x, factor: scale, cap: None, cols });
+                            None
+                        }
                     }
                 };
                 match weight {
@@ -269,19 +285,35 @@ impl Pass<'_> {
         });
     }
 
+    /// Cuts the outputs of matmuls off at a magnitude.
+    fn clip(&mut self, products: &[Product], most: f32) {
+        each_row(self.team, self.rows.len(), &|r| {
+            for product in products {
+                let row = product.out.wrapping_add(r * product.out_stride);
+                // SAFETY: the product's row, which this call alone touches.
+                let row = unsafe { std::slice::from_raw_parts_mut(row, product.linear.rows) };
+                row.iter_mut().for_each(|x| *x = x.clamp(-most, most));
+            }
+        });
+    }
+
     /// `y = o(attention(norm(x)))`.
     fn attention(&mut self, layer: usize, attention: &PackedAttention) {
         let (b, weights) = (self.buffers, &self.model.layers[layer]);
         let n = self.rows.len();
         let rounding = self.lay_out(0, &attention.qkv);
         self.norm(n, left_before(self.model, layer), &weights.attn_norm, rounding, &|r| r);
-        let products = [0, 1, 2].map(|i| Product {
-            linear: &attention.qkv[i],
-            out: b.qkv.ptr().wrapping_add(b.qkv_starts[i]),
+        let product = |(linear, start): (_, &usize)| Product {
+            linear,
+            out: b.qkv.ptr().wrapping_add(*start),
             out_stride: b.qkv_starts[3],
-        });
+        };
+        let products: Vec<Product> = attention.qkv.iter().zip(&b.qkv_starts).map(product).collect();
         expect(self.model, self.team, std::slice::from_ref(&attention.o), n);
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
+        if let Some(clip) = attention.clip {
+            self.clip(&products, clip);
+        }
         for (norm, product) in attention.whole_norms.iter().zip(&products) {
             if norm.is_some() {
                 let (rows, none) = (product.linear.rows, Rounding::None);
@@ -312,11 +344,11 @@ impl Pass<'_> {
     fn feed_forward(&mut self, index: usize) {
         let (model, layer) = (self.model, &self.model.layers[index]);
         let rounding = self.lay_out(0, layer.ffn.takers());
-        let post = Added::Y(layer.attn_post_norm.as_ref());
-        self.norm(self.rows.len(), post, &layer.ffn_norm, rounding, &|r| r);
-        let next = match model.layers.get(index + 1) {
-            Some(next) => next.mixer.linears().0,
-            None => std::slice::from_ref(&model.head),
+        let added = Added::Y { post: layer.attn_post_norm.as_ref(), scale: 1.0 };
+        self.norm(self.rows.len(), added, &layer.ffn_norm, rounding, &|r| r);
+        let next = match &layer.input {
+            Some(take) => std::slice::from_ref(&take.gate),
+            None => next_nodes(model, index + 1),
         };
         match &layer.ffn {
             PackedFfn::Dense(ffn) => self.gated(ffn, next),
@@ -324,7 +356,7 @@ impl Pass<'_> {
         }
     }
 
-    /// `y = down(act(gate(x)) * up(x))`, of the input x that stays as it is; `next` are the weights that are read after it.
+    /// `y = down(act(gate(x)) * up(x))`; `next` are the nodes that come after it.
     fn gated(&mut self, weights: &PackedFeedForward, next: &[PackedLinear]) {
         let (tier, b, n) = (self.tier, self.buffers, self.rows.len());
         let rounding = self.lay_out(1, std::slice::from_ref(&weights.down));
@@ -367,7 +399,12 @@ impl Pass<'_> {
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }
 
-    /// The logits of the rows that want them, through the scratch if they do not fill whole lanes.
+    /// Tells the team that the first matmul of this layer comes next, or that of the head behind all layers.
+    fn expect_layer(&mut self, layer: usize) {
+        expect(self.model, self.team, next_nodes(self.model, layer), self.rows.len());
+    }
+
+    /// The logits of the rows that want them, through `scratch` if they do not fill whole lanes.
     fn head(&mut self, logits: &mut [f32]) {
         let (model, b, scratch) = (self.model, self.buffers, self.logits);
         let (tier, vocab, width) = (self.tier, model.vocab, model.head.padded_rows());
@@ -407,13 +444,18 @@ impl Pass<'_> {
 #[derive(Clone, Copy)]
 enum Added<'a> {
     Nothing,
-    /// `y`, after its norm.
-    Y(Option<&'a Buffer<f32>>),
+    /// `y`, after its norm; the sum is multiplied by `scale`.
+    Y {
+        post: Option<&'a Buffer<f32>>,
+        scale: f32,
+    },
 }
 
 /// What the layers before layer `layer` leave to add.
 fn left_before(model: &Model, layer: usize) -> Added<'_> {
-    layer.checked_sub(1).map_or(Added::Nothing, |before| Added::Y(model.layers[before].ffn_post_norm.as_ref()))
+    let Some(layer) = layer.checked_sub(1).map(|before| &model.layers[before]) else { return Added::Nothing };
+    let post = layer.input.as_ref().map_or(&layer.ffn_post_norm, |input| &input.post_norm);
+    Added::Y { post: post.as_ref(), scale: layer.scale }
 }
 
 /// Rounds row `r` at `x` for the nodes that take it.
@@ -467,4 +509,9 @@ fn in_groups(team: &mut Team, rows: usize, group: usize, step: &(dyn Fn(usize) +
     } else {
         team.run(rows.div_ceil(group), &|item| (item * group..rows.min((item + 1) * group)).for_each(step));
     }
+}
+
+/// The first nodes of this layer, or those of the head behind all layers.
+fn next_nodes(model: &Model, layer: usize) -> &[PackedLinear] {
+    model.layers.get(layer).map_or(std::slice::from_ref(&model.head), |layer| layer.mixer.linears().0)
 }

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod caches;
+mod footprint;
 mod forward;
 mod image;
 mod matmuls;
@@ -10,6 +11,7 @@ mod program;
 mod states;
 mod weights;
 
+pub use footprint::Footprint;
 pub use image::{ImageEvent, ImageFile};
 
 use crate::backend::{Backend, BackendError, Observer, Program, ProgramOptions};

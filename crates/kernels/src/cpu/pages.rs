@@ -15,15 +15,19 @@ pub struct Pages {
 }
 
 impl Pages {
-    pub fn new(dims: impl Iterator<Item = Option<HeadDims>>, kv: KvType) -> Self {
-        let mut page_bytes = 0;
-        let layout = |dims: Option<HeadDims>| {
-            let dims = dims.unwrap_or(HeadDims { heads: 0, kv_heads: 0, head_dim: 0 });
-            let layout = HeadLayout { head_dim: dims.padded_head(), kv, offset: page_bytes };
-            page_bytes += dims.kv_heads * 2 * layout.part_bytes();
-            layout
-        };
-        Self { kv, layers: dims.map(layout).collect(), page_bytes, pages: Vec::new() }
+    /// Pages for layers with these heads, if they have any, in order; a layer may read those of an earlier one instead of its
+    /// own.
+    pub fn new(layers: impl Iterator<Item = Option<(HeadDims, Option<usize>)>>, kv: KvType) -> Self {
+        let (mut page_bytes, mut layouts) = (0, Vec::new());
+        for layer in layers {
+            let (dims, reads) = layer.unwrap_or((HeadDims { heads: 0, kv_heads: 0, head_dim: 0 }, None));
+            let own = HeadLayout { head_dim: dims.padded_head(), kv, offset: page_bytes };
+            if reads.is_none() {
+                page_bytes += dims.kv_heads * 2 * own.part_bytes();
+            }
+            layouts.push(reads.map_or(own, |layer| layouts[layer]));
+        }
+        Self { kv, layers: layouts, page_bytes, pages: Vec::new() }
     }
 
     pub fn page_bytes(&self) -> usize {

@@ -3,7 +3,7 @@
 use super::forward::{Forward, Row, SpanStates};
 use super::pages::Pages;
 use super::states::States;
-use super::weights::Model;
+use super::weights::{Model, PackedLayer};
 use crate::backend::{BackendError, KvType, Logits, Output, Program, Span, Ticket};
 use crate::ops::attention::PagePtr;
 use crate::ops::cache::PAGE;
@@ -12,7 +12,7 @@ use crate::team::Team;
 
 /// Rows of a batch that run through the layers together: enough to reuse each weight from cache, few enough to keep the
 /// activations small.
-const CHUNK: usize = 256;
+pub const CHUNK: usize = 256;
 
 pub struct CpuProgram {
     forward: Forward,
@@ -25,7 +25,7 @@ pub struct CpuProgram {
 
 impl CpuProgram {
     pub fn new(tier: Tier, model: Model, team: Team, kv: KvType) -> Result<Self, BackendError> {
-        let pages = Pages::new(model.layers.iter().map(|l| l.mixer.attention().map(|a| a.dims)), kv);
+        let pages = Pages::new(model.layers.iter().map(PackedLayer::stored), kv);
         let states = States::new(model.layers.iter());
         Ok(Self { forward: Forward::new(tier, model, team, CHUNK)?, pages, states, done: Vec::new(), submitted: 0 })
     }

@@ -14,7 +14,7 @@ use crate::buffer::Buffer;
 use crate::ops::conv::MOST_TAPS;
 use crate::plan::{
     Activation, Attention, Conv, DecoderPlan, DeltaNet, FeedForward, Ffn, HeadNorm, Layer, Linear, Mixer, NormKind,
-    Rope, Scales, ShortConv, Weight,
+    QueryGrowth, Rope, Scales, ShortConv, TakeInput, TokenInputs, Weight,
 };
 use crate::quant::panel::{self, BLOCK, MatMulFn};
 use crate::simd::{LANES, Tier};
@@ -87,13 +87,15 @@ pub struct PackedLayer {
     pub ffn_norm: Norm,
     pub ffn: PackedFfn,
     pub ffn_post_norm: Norm,
+    pub input: Option<PackedTakeInput>,
+    pub scale: f32,
 }
 
 /// As [`Mixer`].
 pub enum PackedMixer {
     Attention(PackedAttention),
     ShortConv(PackedShortConv),
-    DeltaNet(PackedDeltaNet),
+    DeltaNet(Box<PackedDeltaNet>),
 }
 
 impl PackedMixer {
@@ -173,9 +175,14 @@ pub struct PackedAttention {
     pub window: usize,
     pub rope: Option<usize>,
     pub gated: bool,
-    pub qkv: [PackedLinear; 3],
-    /// Norms of each head's queries and keys.
-    pub head_norms: [Norm; 2],
+    pub clip: Option<f32>,
+    pub query_growth: Option<QueryGrowth>,
+    /// The layer whose keys and values it reads instead of its own.
+    pub reads: Option<usize>,
+    /// Queries, then keys and values as far as it has them: two where keys are the values too, else one or three.
+    pub qkv: Vec<PackedLinear>,
+    /// Norms of each head's queries, keys and values.
+    pub head_norms: [Norm; 3],
     /// Norms of all heads' queries and keys together.
     pub whole_norms: [Norm; 2],
     pub sub_norm: Norm,
@@ -190,11 +197,36 @@ pub struct PackedFeedForward {
     pub down: PackedLinear,
 }
 
+/// As [`TakeInput`].
+pub struct PackedTakeInput {
+    pub activation: Activation,
+    pub gate: PackedLinear,
+    pub projection: PackedLinear,
+    pub post_norm: Norm,
+}
+
+/// As [`TokenInputs`].
+pub struct PackedTokenInputs {
+    pub width: usize,
+    pub embedding: Weight,
+    pub embedding_scale: f32,
+    pub projection: PackedLinear,
+    pub projection_scale: f32,
+    pub norm: Norm,
+    pub scale: f32,
+}
+
 impl PackedLayer {
     /// Its nodes in the order of [`Layer::linears`].
     fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
         let (inputs, last) = self.mixer.linears();
-        inputs.iter().chain([last]).chain(self.ffn.linears())
+        let input = self.input.iter().flat_map(|input| [&input.gate, &input.projection]);
+        inputs.iter().chain([last]).chain(self.ffn.linears()).chain(input)
+    }
+
+    /// Its heads and the layer whose keys and values it reads instead of its own, if it has any.
+    pub fn stored(&self) -> Option<(HeadDims, Option<usize>)> {
+        self.mixer.attention().map(|attention| (attention.dims, attention.reads))
     }
 }
 
@@ -225,6 +257,7 @@ pub struct Model {
     pub scales: Scales,
     pub ropes: Vec<Rope>,
     pub embedding: Weight,
+    pub inputs: Option<PackedTokenInputs>,
     pub layers: Vec<PackedLayer>,
     /// There is one.
     pub output_norm: Norm,
@@ -244,19 +277,22 @@ impl Model {
         observer: Observer,
     ) -> Result<Self, BackendError> {
         check(&plan)?;
-        let (layers, head, bytes) = lay_out(&plan, bf16)?;
+        let (nodes, bytes) = lay_out(&plan, bf16)?;
         let (panels, keeper) = match image.and_then(|image| image::open(image, &plan, bytes)) {
             Some(panels) => (panels, None),
             None => {
                 let panels = Arc::new(zeroed("weights", bytes)?);
                 let total = plan.weight_bytes();
                 let mut packer = Packer { team, observer, panels: &panels, done: 0, total };
-                let packed = layers.iter().flat_map(PackedLayer::linears).chain([&head]);
-                plan.linears().zip(packed).for_each(|(linear, packed)| packer.pack(linear, packed));
+                plan.linears().zip(nodes.linears()).for_each(|(linear, packed)| packer.pack(linear, packed));
                 let keeper = image.and_then(|image| Keeper::start(image, &plan, &panels));
                 (Panels::Packed(panels), keeper)
             }
         };
+        Self::new(plan, nodes, panels, keeper)
+    }
+
+    fn new(plan: DecoderPlan, nodes: Nodes, panels: Panels, keeper: Option<Keeper>) -> Result<Self, BackendError> {
         Ok(Self {
             hidden: plan.hidden,
             vocab: plan.vocab,
@@ -266,16 +302,42 @@ impl Model {
             output_norm: Some(padded(&plan.output_norm)?),
             ropes: plan.ropes,
             embedding: plan.embedding,
-            layers,
-            head,
+            inputs: nodes.inputs,
+            layers: nodes.layers,
+            head: nodes.head,
             panels,
             _keeper: keeper,
         })
     }
 
+    /// The model but for its panels, and the bytes that those would have. It cannot run.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn without_weights(plan: &DecoderPlan) -> Result<(Self, usize), BackendError> {
+        let (nodes, bytes) = lay_out(plan, false)?;
+        let panels = Panels::Packed(Arc::new(zeroed("weights", 0)?));
+        Ok((Self::new(plan.clone(), nodes, panels, None)?, bytes))
+    }
+
     /// The first panel of a linear node.
     pub fn panels(&self, linear: &PackedLinear) -> *const u8 {
         self.panels.ptr().wrapping_add(linear.offset)
+    }
+}
+
+/// All nodes of a plan.
+struct Nodes {
+    inputs: Option<PackedTokenInputs>,
+    layers: Vec<PackedLayer>,
+    head: PackedLinear,
+}
+
+impl Nodes {
+    /// In the order of [`DecoderPlan::linears`].
+    fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
+        let inputs = self.inputs.iter().map(|inputs| &inputs.projection);
+        inputs.chain(self.layers.iter().flat_map(PackedLayer::linears)).chain([&self.head])
     }
 }
 
@@ -288,7 +350,12 @@ fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
             return wrong(format!("RoPE: expected {pairs} frequencies for long sequences too, found {long:?}"));
         }
     }
-    for layer in &plan.layers {
+    check_inputs(plan)?;
+    for (number, layer) in plan.layers.iter().enumerate() {
+        if !layer.scale.is_finite() {
+            return wrong(format!("layer {number} is scaled by {}", layer.scale));
+        }
+        check_reads(plan, number)?;
         for norm in [&layer.attn_norm, &layer.attn_post_norm, &layer.ffn_norm, &layer.ffn_post_norm] {
             check_norm("norm", norm.as_deref(), h)?;
         }
@@ -344,7 +411,18 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     if attention.window == Some(0) {
         return wrong("a window of no positions".to_owned());
     }
-    check_alike("q, k and v", &[&attention.q, &attention.k, &attention.v])?;
+    let Attention { q, k, v, .. } = attention;
+    check_alike("q, k and v", &[Some(q), k.as_ref(), v.as_ref()].into_iter().flatten().collect::<Vec<_>>())?;
+    if attention.query_growth.is_some_and(|growth| growth.every == 0) {
+        return wrong("queries that grow every 0 positions".to_owned());
+    }
+    if attention.clip.is_some_and(|clip| clip.is_nan() || clip <= 0.0) {
+        return wrong(format!("projections cut off at {:?}", attention.clip));
+    }
+    if v.is_none() && matches!(attention.k_norm, Some(HeadNorm::Whole(_))) {
+        return wrong("a norm of all keys that are values too".to_owned());
+    }
+    check_norm("norm of values", attention.v_norm.as_deref(), head_dim)?;
     let (h, q, kv) = (plan.hidden, heads * head_dim, kv_heads * head_dim);
     if attention.gated && matches!(attention.q_norm, Some(HeadNorm::Whole(_))) {
         return wrong("a norm of all heads' queries, among which gates stand".to_owned());
@@ -359,9 +437,9 @@ fn check_attention(plan: &DecoderPlan, attention: &Attention) -> Result<(), Back
     }
     check_norm("attention norm", attention.sub_norm.as_deref(), q)?;
     for (linear, rows, cols) in
-        [(&attention.q, q_rows, h), (&attention.k, kv, h), (&attention.v, kv, h), (&attention.o, h, q)]
+        [(Some(&attention.q), q_rows, h), (k.as_ref(), kv, h), (v.as_ref(), kv, h), (Some(&attention.o), h, q)]
     {
-        check_linear(linear, rows, cols)?;
+        linear.map_or(Ok(()), |linear| check_linear(linear, rows, cols))?;
     }
     Ok(())
 }
@@ -410,6 +488,48 @@ fn check_conv(conv: &Conv, channels: usize) -> Result<(), BackendError> {
         return wrong(format!("convolution: expected a multiple of {LANES} channels, found {channels}"));
     }
     check_norm("convolution", Some(weights), taps * channels)
+}
+
+/// A layer has keys, or reads those of an earlier one with the same heads that has.
+fn check_reads(plan: &DecoderPlan, number: usize) -> Result<(), BackendError> {
+    let Some(own) = plan.layers[number].mixer.attention() else { return Ok(()) };
+    let heads = |attention: &Attention| (attention.kv_heads, attention.head_dim);
+    match own.reads {
+        None if own.k.is_some() => Ok(()),
+        None => wrong(format!("layer {number} has no keys")),
+        Some(_) if own.k.is_some() || own.v.is_some() => wrong(format!("layer {number} has keys and reads others")),
+        Some(layer) => match plan.layers[..number].get(layer).and_then(|layer| layer.mixer.attention()) {
+            Some(read) if read.reads.is_none() && heads(read) == heads(own) => Ok(()),
+            _ => wrong(format!("layer {number} cannot read the keys of layer {layer}")),
+        },
+    }
+}
+
+fn check_inputs(plan: &DecoderPlan) -> Result<(), BackendError> {
+    let h = plan.hidden;
+    let Some(inputs) = &plan.inputs else {
+        return match plan.layers.iter().any(|layer| layer.input.is_some()) {
+            true => wrong("a layer takes an input that there is not".to_owned()),
+            false => Ok(()),
+        };
+    };
+    let (width, all) = (inputs.width, inputs.width * plan.layers.len());
+    if width == 0 || !width.is_multiple_of(LANES) {
+        return wrong(format!("layers' inputs of {width} values, no multiple of {LANES}"));
+    }
+    check_norm("norm of inputs", Some(&inputs.norm), width)?;
+    check_weight(&inputs.embedding, plan.vocab, all)?;
+    check_linear(&inputs.projection, all, h)?;
+    let takes = plan.layers.iter().filter_map(|layer| layer.input.as_ref());
+    let nodes = takes.clone().flat_map(|input| [&input.gate, &input.projection]).chain([&inputs.projection]);
+    if nodes.into_iter().any(|linear| linear.ternary.is_some()) {
+        return wrong("ternary nodes of inputs".to_owned());
+    }
+    takes.into_iter().try_for_each(|input| {
+        check_norm("norm behind an input", Some(&input.post_norm), h)?;
+        check_linear(&input.gate, width, h)?;
+        check_linear(&input.projection, h, width)
+    })
 }
 
 /// Nodes with the same input must want it alike where they are ternary.
@@ -484,7 +604,7 @@ pub fn zeroed<T: bytemuck::Zeroable>(what: &'static str, len: usize) -> Result<B
 }
 
 /// Where each node's panels lie, in the order of [`DecoderPlan::linears`], and the bytes of all of them.
-fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLinear, usize), BackendError> {
+fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Nodes, usize), BackendError> {
     let mut end = 0;
     let mut linear = |linear: &Linear| {
         let Weight { dtype, cols, .. } = linear.weight;
@@ -496,6 +616,7 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLi
         let ternary = linear.ternary;
         Ok::<_, BackendError>(PackedLinear { dtype, matmul, rows, cols, panel_bytes, offset, bias, ternary })
     };
+    let inputs = plan.inputs.as_ref().map(|plan| inputs(plan, &mut linear)).transpose()?;
     let mut layer = |layer: &Layer| {
         Ok::<_, BackendError>(PackedLayer {
             attn_norm: norm(layer.attn_norm.as_deref())?,
@@ -504,11 +625,13 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLi
             ffn_norm: norm(layer.ffn_norm.as_deref())?,
             ffn: mixture::lay_out(&layer.ffn, &mut linear)?,
             ffn_post_norm: norm(layer.ffn_post_norm.as_deref())?,
+            input: layer.input.as_ref().map(|input| take_input(input, &mut linear)).transpose()?,
+            scale: layer.scale,
         })
     };
     let layers = plan.layers.iter().map(&mut layer).collect::<Result<_, _>>()?;
     let head = linear(&plan.head)?;
-    Ok((layers, head, end))
+    Ok((Nodes { inputs, layers, head }, end))
 }
 
 fn norm(weights: Option<&[f32]>) -> Result<Norm, BackendError> {
@@ -522,7 +645,7 @@ fn mixer(mixer: &Mixer, linear: LayOut) -> Result<PackedMixer, BackendError> {
     Ok(match mixer {
         Mixer::Attention(weights) => PackedMixer::Attention(attention(weights, linear)?),
         Mixer::ShortConv(weights) => PackedMixer::ShortConv(short_conv(weights, linear)?),
-        Mixer::DeltaNet(weights) => PackedMixer::DeltaNet(delta_net(weights, linear)?),
+        Mixer::DeltaNet(weights) => PackedMixer::DeltaNet(Box::new(delta_net(weights, linear)?)),
     })
 }
 
@@ -557,7 +680,9 @@ fn delta_net(net: &DeltaNet, linear: LayOut) -> Result<PackedDeltaNet, BackendEr
 }
 
 fn attention(attention: &Attention, linear: LayOut) -> Result<PackedAttention, BackendError> {
-    let Attention { heads, kv_heads, head_dim, scale, softcap, window, rope, gated, .. } = *attention;
+    let Attention { heads, kv_heads, head_dim, scale, softcap, window, rope, gated, clip, query_growth, reads, .. } =
+        *attention;
+    let nodes = [Some(&attention.q), attention.k.as_ref(), attention.v.as_ref()];
     let norms = [&attention.q_norm, &attention.k_norm];
     let each = |n: &Option<HeadNorm>| match n {
         Some(HeadNorm::Each(weights)) => padded(weights).map(Some),
@@ -574,11 +699,36 @@ fn attention(attention: &Attention, linear: LayOut) -> Result<PackedAttention, B
         window: window.unwrap_or(usize::MAX),
         rope,
         gated,
-        qkv: [linear(&attention.q)?, linear(&attention.k)?, linear(&attention.v)?],
-        head_norms: [each(norms[0])?, each(norms[1])?],
+        clip,
+        query_growth,
+        reads,
+        qkv: nodes.into_iter().flatten().map(&mut *linear).collect::<Result<_, _>>()?,
+        head_norms: [each(norms[0])?, each(norms[1])?, norm(attention.v_norm.as_deref())?],
         whole_norms: [whole(norms[0])?, whole(norms[1])?],
         sub_norm: norm(attention.sub_norm.as_deref())?,
         o: linear(&attention.o)?,
+    })
+}
+
+fn inputs(plan: &TokenInputs, linear: LayOut) -> Result<PackedTokenInputs, BackendError> {
+    let TokenInputs { width, embedding_scale, projection_scale, scale, .. } = *plan;
+    Ok(PackedTokenInputs {
+        width,
+        embedding: plan.embedding.clone(),
+        embedding_scale,
+        projection: linear(&plan.projection)?,
+        projection_scale,
+        norm: norm(Some(&plan.norm))?,
+        scale,
+    })
+}
+
+fn take_input(input: &TakeInput, linear: LayOut) -> Result<PackedTakeInput, BackendError> {
+    Ok(PackedTakeInput {
+        activation: input.activation,
+        gate: linear(&input.gate)?,
+        projection: linear(&input.projection)?,
+        post_norm: norm(Some(&input.post_norm))?,
     })
 }
 

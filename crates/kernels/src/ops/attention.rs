@@ -12,6 +12,7 @@ use std::ops::{Deref, Range};
 
 use super::cache::{HeadLayout, PAGE, PageProduct, Stored};
 use super::heads::HeadShape;
+use crate::plan::QueryGrowth;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Keys in a segment.
@@ -86,6 +87,7 @@ pub struct Queries<'a> {
     pub q_norm: Option<*const f32>,
     /// Multiplies the queries.
     pub scale: f32,
+    pub growth: Option<QueryGrowth>,
     /// Scores become `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
     /// A query sees as many keys, its own included.
@@ -300,8 +302,9 @@ impl Work<'_> {
                 let angles = self.angles.add(query * self.angles_stride);
                 let to = queries.add(row * dim);
                 self.shape.prepare::<S>(q, self.q_norm, angles, to);
+                let scale = self.growth.map_or(self.scale, |growth| growth.factor(self.position + query) * self.scale);
                 for i in (0..dim).step_by(LANES) {
-                    S::store(to.add(i), S::mul(S::load(to.add(i)), S::splat(self.scale)));
+                    S::store(to.add(i), S::mul(S::load(to.add(i)), S::splat(scale)));
                 }
             }
         }

@@ -62,8 +62,9 @@ pub struct StoreKeyValue {
     pub shape: HeadShape,
     pub k: *const f32,
     pub v: *const f32,
-    /// `padded` values.
+    /// `padded` values, as those of the values' norm.
     pub k_norm: Option<*const f32>,
+    pub v_norm: Option<*const f32>,
     pub angles: *const f32,
     pub scratch: *mut f32,
     pub layout: HeadLayout,
@@ -80,10 +81,7 @@ impl Kernel for StoreKeyValue {
         unsafe {
             let (key, value) = (self.scratch, self.scratch.add(self.shape.padded));
             self.shape.prepare::<S>(self.k, self.k_norm, self.angles, key);
-            std::ptr::copy_nonoverlapping(self.v, value, self.shape.head_dim);
-            for i in self.shape.head_dim..self.shape.padded {
-                *value.add(i) = 0.0;
-            }
+            HeadShape { pairs: 0, ..self.shape }.prepare::<S>(self.v, self.v_norm, self.angles, value);
             store::<S>(self.layout, self.page, self.slot, key, value);
         }
     }

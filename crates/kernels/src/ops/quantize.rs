@@ -95,6 +95,12 @@ impl QuantizedRows {
         })
     }
 
+    /// Bytes of all arrays.
+    pub fn bytes(&self) -> usize {
+        let sums: usize = self.negative_sums.iter().map(Buffer::bytes).sum();
+        self.q.bytes() + self.scale.bytes() + self.row_scale.bytes() + self.scaled_sum.bytes() + sums
+    }
+
     /// Lays the rows out anew, with `cols` values each, a multiple of 32. What they held is lost.
     pub fn set_cols(&mut self, cols: usize) {
         debug_assert_eq!(cols % BLOCK, 0);

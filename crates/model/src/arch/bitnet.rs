@@ -11,6 +11,8 @@ use crate::ModelError;
 /// GGUF files of the architecture `bitnet` are of an older model, which has SiLU.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "bitnet-b1.58",
+    models: "BitNet b1.58",
+    limits: "ternary weights run from Hugging Face folders only",
     hf: &[("bitnet", "BitNetForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

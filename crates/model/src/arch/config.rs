@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernels::plan::{Activation, HeadOrder, NormKind, RouterScore, Scales};
+use kernels::plan::{Activation, HeadOrder, NormKind, QueryGrowth, RouterScore, Scales};
 
 use super::rope::RopeSettings;
 use crate::ModelError;
@@ -122,10 +122,27 @@ pub struct LayerType {
     /// Whether queries and keys rotate.
     pub rope: bool,
     pub mixer: MixerType,
+    /// The next three where they are not the decoder's.
+    pub head_dim: Option<usize>,
+    pub kv_heads: Option<usize>,
+    pub intermediate: Option<usize>,
+    /// The earlier layer whose keys and values this one reads, instead of its own.
+    pub reads: Option<usize>,
+    /// Whether values have a projection of their own; where not, they are what keys are projected to.
+    pub values: Presence,
 }
 
 impl LayerType {
-    pub const PLAIN: Self = Self { sliding: false, rope: true, mixer: MixerType::Attention };
+    pub const PLAIN: Self = Self {
+        sliding: false,
+        rope: true,
+        mixer: MixerType::Attention,
+        head_dim: None,
+        kv_heads: None,
+        intermediate: None,
+        reads: None,
+        values: Presence::Required,
+    };
     pub const SLIDING: Self = Self { sliding: true, ..Self::PLAIN };
 }
 
@@ -194,6 +211,15 @@ pub struct DecoderConfig {
     pub tied: bool,
     pub biases: Biases,
     pub qk_norm: QkNorm,
+    /// Whether each head's values are normed, without weights.
+    pub v_norm: bool,
+    /// What queries, keys and values are cut off at.
+    pub clip_qkv: Option<f32>,
+    pub query_growth: Option<QueryGrowth>,
+    /// Values of the input that each layer is given of the token itself.
+    pub layer_input: Option<usize>,
+    /// Whether each layer has a number that multiplies what leaves it.
+    pub layer_scale: Presence,
     /// How the layers' matrices are ternary, if they are.
     pub ternary: Option<Ternary>,
 }
@@ -207,6 +233,44 @@ impl DecoderConfig {
     /// The mixture of a layer, if it has one.
     pub fn experts_of(&self, layer: usize) -> Option<&Experts> {
         self.experts.as_ref().filter(|experts| experts.layers[layer])
+    }
+
+    /// Values of a layer's heads.
+    pub fn head_dim_of(&self, layer: usize) -> usize {
+        self.layer_types[layer].head_dim.unwrap_or(self.head_dim)
+    }
+
+    pub fn kv_heads_of(&self, layer: usize) -> usize {
+        self.layer_types[layer].kv_heads.unwrap_or(self.kv_heads)
+    }
+
+    pub fn intermediate_of(&self, layer: usize) -> usize {
+        self.layer_types[layer].intermediate.unwrap_or(self.intermediate)
+    }
+
+    /// A layer that slides, or else does not, if there is one.
+    pub fn first_layer(&self, sliding: bool) -> Option<usize> {
+        self.layer_types.iter().position(|layer| layer.sliding == sliding)
+    }
+
+    /// Values of the heads of sliding layers.
+    pub fn sliding_head_dim(&self) -> usize {
+        self.first_layer(true).map_or(self.head_dim, |layer| self.head_dim_of(layer))
+    }
+
+    /// The last `shared` layers read the keys and values of the last one before them that slides if they do.
+    ///
+    /// # Errors
+    /// There is none; `path` is for the message.
+    pub fn share_last(&mut self, shared: usize, path: &Path) -> Result<(), ModelError> {
+        let first = self.layers.saturating_sub(shared);
+        for layer in first..self.layers {
+            let sliding = self.layer_types[layer].sliding;
+            let read = self.layer_types[..first].iter().rposition(|other| other.sliding == sliding);
+            let expected = || format!("keys and values for layer {layer} among the first {first}");
+            self.layer_types[layer].reads = Some(read.ok_or_else(|| ModelError::config(path, expected(), "none"))?);
+        }
+        Ok(())
     }
 
     /// As many layers, all of them plain.
@@ -226,8 +290,12 @@ impl DecoderConfig {
     /// A property is lost; `format` is where, `path` is for the message.
     pub(super) fn require_same(&self, read: &Self, format: &str, path: &Path) -> Result<(), ModelError> {
         let layers = |config: &Self| {
-            let seen = |layer: &LayerType| (config.window.filter(|_| layer.sliding), layer.rope, layer.mixer);
-            format!("{:?}", config.layer_types.iter().map(seen).collect::<Vec<_>>())
+            let seen = |i: usize| {
+                let layer = &config.layer_types[i];
+                let sizes = (config.head_dim_of(i), config.kv_heads_of(i), config.intermediate_of(i));
+                (config.window.filter(|_| layer.sliding), layer.rope, layer.mixer, sizes, layer.reads)
+            };
+            format!("{:?}", (0..config.layers).map(seen).collect::<Vec<_>>())
         };
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
         let net = |config: &Self| {
@@ -249,6 +317,10 @@ impl DecoderConfig {
             ("scales", scales(&self.scales), scales(&read.scales)),
             ("layers with experts", sparse(self), sparse(read)),
             ("experts", experts(self), experts(read)),
+            ("bound of queries, keys and values", text(&self.clip_qkv), text(&read.clip_qkv)),
+            ("growth of queries", text(&self.query_growth), text(&read.query_growth)),
+            ("input of layers", text(&self.layer_input), text(&read.layer_input)),
+            ("norm of values", text(&self.v_norm), text(&read.v_norm)),
         ];
         match properties.into_iter().find(|(_, own, read)| own != read) {
             Some((name, own, read)) => Err(ModelError::unsupported(path, name, own, format!("{read} in {format}"))),
@@ -295,9 +367,8 @@ impl DecoderConfig {
             let expected = format!("heads of at most {MOST} values together");
             return Err(ModelError::config(path, expected, format!("{} of {}", self.heads, self.head_dim)));
         }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            let expected = format!("a head count that is a multiple of the {} key and value heads", self.kv_heads);
-            return Err(ModelError::config(path, expected, self.heads));
+        for layer in 0..self.layers {
+            self.validate_layer(layer, path)?;
         }
         let floats = [
             ("norm epsilon", self.norm_eps),
@@ -307,6 +378,8 @@ impl DecoderConfig {
             ("residual scale", self.scales.residual),
             ("logit scale", self.scales.logits),
             ("logit softcap", self.scales.logit_softcap.unwrap_or(1.0)),
+            ("bound of queries, keys and values", self.clip_qkv.unwrap_or(1.0)),
+            ("growth of queries", self.query_growth.map_or(1.0, |growth| growth.beta)),
         ];
         for (name, value) in floats {
             if !(value.is_finite() && value > 0.0) {
@@ -314,8 +387,36 @@ impl DecoderConfig {
             }
         }
         self.validate_experts(path)?;
-        self.sliding_rope.iter().try_for_each(|rope| rope.validate(self.head_dim, path))?;
+        if self.query_growth.is_some_and(|growth| growth.every == 0) {
+            return Err(ModelError::config(path, "positions between two steps of queries' growth", 0));
+        }
+        self.sliding_rope.iter().try_for_each(|rope| rope.validate(self.sliding_head_dim(), path))?;
         self.rope.validate(self.head_dim, path)
+    }
+
+    fn validate_layer(&self, layer: usize, path: &Path) -> Result<(), ModelError> {
+        let (head_dim, kv_heads) = (self.head_dim_of(layer), self.kv_heads_of(layer));
+        let width = self.heads.saturating_mul(head_dim);
+        let sizes = [width, head_dim, kv_heads, self.intermediate_of(layer)];
+        if sizes.iter().any(|size| *size == 0 || *size > MOST) {
+            return Err(ModelError::config(
+                path,
+                format!("sizes of layer {layer} from 1 to {MOST}"),
+                format!("{sizes:?}"),
+            ));
+        }
+        if !self.heads.is_multiple_of(kv_heads) {
+            let expected = format!("a head count that is a multiple of the {kv_heads} key and value heads");
+            return Err(ModelError::config(path, expected, self.heads));
+        }
+        match self.layer_types[layer].reads {
+            Some(read) if read >= layer || (self.head_dim_of(read), self.kv_heads_of(read)) != (head_dim, kv_heads) => {
+                let expected =
+                    format!("keys of an earlier layer with {kv_heads} heads of {head_dim}, for layer {layer}");
+                Err(ModelError::config(path, expected, format!("those of layer {read}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn validate_experts(&self, path: &Path) -> Result<(), ModelError> {

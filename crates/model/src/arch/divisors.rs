@@ -4,17 +4,23 @@ use super::rope::{RopeScaling, RopeSettings};
 
 /// Divisors that differ by no more are the same: files compute them in f32 or in f64.
 const TOLERANCE: f32 = 1e-5;
+/// Pairs divided by so much do not rotate in any context.
+const STANDS_STILL: f32 = 1e20;
 /// Contexts that models are first trained on, in thousands, tried where the divisors do not tell.
 const CONTEXTS: [usize; 8] = [8, 4, 2, 16, 32, 1, 64, 128];
 
-/// The scaling of type `llama3` that has these divisors, or none of them where all are 1. `None` where there is no such
-/// scaling.
+/// The scaling of type `llama3` or `proportional` that has these divisors, or none where all are 1. `None` where there is
+/// no such scaling.
 ///
 /// Between the two wavelengths `original / low` and `original / high`, the reciprocal of a divisor is a line over the
 /// frequency. Only these two wavelengths matter, so `low` may be 1, which is what models have.
 pub(super) fn explain(rope: &RopeSettings, divisors: &[f32]) -> Option<RopeScaling> {
     if divisors.iter().all(|d| *d == 1.0) {
         return Some(RopeScaling::None);
+    }
+    let pairs = divisors.iter().take_while(|d| **d == 1.0).count();
+    if divisors[pairs..].iter().all(|d| *d >= STANDS_STILL) {
+        return Some(RopeScaling::Proportional { pairs });
     }
     let factor = f64::from(divisors.iter().copied().fold(1.0, f32::max));
     let plain = RopeSettings { scaling: RopeScaling::None, ..rope.clone() };
@@ -81,5 +87,7 @@ mod tests {
         let settings = rope(8, 10_000.0, RopeScaling::None);
         assert_eq!(explain(&settings, &[1.0; 4]), Some(RopeScaling::None));
         assert_eq!(explain(&settings, &[1.0, 2.0, 1.0, 3.0]), None);
+        assert_eq!(explain(&settings, &[1.0, 1e30, 1.0, 1e30]), None);
+        assert_eq!(explain(&settings, &[1.0, 1e30, 1e30, 1e30]), Some(RopeScaling::Proportional { pairs: 1 }));
     }
 }

@@ -41,6 +41,12 @@ pub fn base(
 ) -> Result<DecoderConfig, ModelError> {
     let keys = Keys { metadata, architecture };
     keys.refuse_variants(reads)?;
+    // What may have a value for each layer, in families that read them.
+    let of_all = |key: &str| match keys.of_layers(key)?.as_deref() {
+        None => Ok(None),
+        Some([first, rest @ ..]) if reads.contains(&key) || rest.iter().all(|other| other == first) => Ok(Some(*first)),
+        Some(found) => Err(keys.unsupported(key, format!("{found:?}"), "one value for all layers")),
+    };
     let hidden: usize = keys.require("embedding_length")?;
     let heads: usize = keys.require("attention.head_count")?;
     let head_dim = match keys.get("attention.key_length")? {
@@ -63,12 +69,12 @@ pub fn base(
         hidden,
         layers,
         heads,
-        kv_heads: match reads.contains(&KV_HEADS) {
-            true => heads,
-            false => keys.of_all_layers(KV_HEADS)?.unwrap_or(heads),
-        },
+        kv_heads: of_all(KV_HEADS)?.unwrap_or(heads),
         head_dim,
-        intermediate: keys.require("feed_forward_length")?,
+        intermediate: match of_all(FEED_FORWARD)? {
+            Some(size) => size,
+            None => keys.require(FEED_FORWARD)?,
+        },
         experts: None,
         vocab: keys.vocab()?,
         context,
@@ -100,12 +106,18 @@ pub fn base(
         tied: false,
         biases: Biases::NONE,
         qk_norm: QkNorm::None,
+        v_norm: false,
+        clip_qkv: None,
+        query_growth: None,
+        layer_input: None,
+        layer_scale: Presence::Absent,
         ternary: None,
     })
 }
 
-/// Key and value heads, where a family has a list of them.
+/// Sizes that may be lists with one for each layer.
 pub const KV_HEADS: &str = "attention.head_count_kv";
+pub const FEED_FORWARD: &str = "feed_forward_length";
 /// Layers behind the decoder's that guess further tokens.
 pub const GUESSING_LAYERS: &str = "nextn_predict_layers";
 /// Experts in a layer.
@@ -224,22 +236,28 @@ impl<'a> Keys<'a> {
         Ok(self.metadata.get(&self.full(key))?)
     }
 
+    /// The values of an optional key that has one for all layers or one for each; not empty.
+    ///
+    /// # Errors
+    /// They are no sizes.
+    pub fn of_layers(&self, key: &str) -> Result<Option<Vec<usize>>, ModelError> {
+        match self.metadata.get::<Array>(&self.full(key)) {
+            Ok(Some(list)) if !list.is_empty() => {
+                let sizes: Option<Vec<usize>> = list.values().map(usize::from_value).collect();
+                let wrong =
+                    || ModelError::config(self.metadata.path(), format!("sizes in {}", self.full(key)), "others");
+                sizes.map(Some).ok_or_else(wrong)
+            }
+            _ => Ok(self.get(key)?.map(|size| vec![size])),
+        }
+    }
+
     pub fn require<T: FromValue<'a>>(&self, key: &str) -> Result<T, ModelError> {
         Ok(self.metadata.require(&self.full(key))?)
     }
 
     fn unsupported(&self, key: &str, found: impl ToString, supported: impl ToString) -> ModelError {
         ModelError::unsupported(self.metadata.path(), &self.full(key), found, supported)
-    }
-
-    /// The value of an optional key that has one number, or the same one for each layer.
-    fn of_all_layers(&self, key: &str) -> Result<Option<usize>, ModelError> {
-        let Ok(Some(list)) = self.get::<Array>(key) else { return self.get(key) };
-        let values: Option<Vec<usize>> = list.values().map(usize::from_value).collect();
-        match values.as_deref() {
-            Some([first, rest @ ..]) if rest.iter().all(|value| value == first) => Ok(Some(*first)),
-            _ => Err(self.unsupported(key, format!("{values:?}"), "the same number for each layer")),
-        }
     }
 
     /// Refuses any value of an optional key but one.
@@ -294,7 +312,9 @@ impl<'a> Keys<'a> {
                 };
                 let (beta_fast, beta_slow) = (beta("fast", 32.0)?, beta("slow", 1.0)?);
                 // Files leave out the factor that the method implies.
-                let attention_factor = (f64::from(given) * RopeSettings::yarn_factor(factor)) as f32;
+                let without: f64 = self.get("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
+                let implied = RopeSettings::yarn_factor(factor, 1.0) / RopeSettings::yarn_factor(factor, without);
+                let attention_factor = (f64::from(given) * implied) as f32;
                 let scaling = RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate: true };
                 Ok((scaling, attention_factor))
             }

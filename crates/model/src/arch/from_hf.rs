@@ -45,8 +45,8 @@ pub fn common_with_experts(config: &HfConfig) -> Result<DecoderConfig, ModelErro
         let share = config.rope()?.partial_rotary_factor.unwrap_or(1.0);
         return unsupported("partial_rotary_factor", share.to_string(), "1");
     }
-    if matches!(decoder.rope.scaling, RopeScaling::LongRope { .. }) {
-        return unsupported("rope_type", "longrope".to_owned(), "default, linear, llama3 or yarn");
+    if matches!(decoder.rope.scaling, RopeScaling::LongRope { .. } | RopeScaling::Proportional { .. }) {
+        return unsupported("rope_type", config.rope()?.kind, "default, linear, llama3 or yarn");
     }
     Ok(decoder)
 }
@@ -101,6 +101,11 @@ pub fn base_with_experts(config: &HfConfig, rope_config: RopeConfig) -> Result<D
         tied: config.get("tie_word_embeddings")?.unwrap_or(false),
         biases: Biases::NONE,
         qk_norm: QkNorm::None,
+        v_norm: false,
+        clip_qkv: None,
+        query_growth: None,
+        layer_input: None,
+        layer_scale: Presence::Absent,
         ternary: ternary(config)?,
     })
 }
@@ -162,7 +167,10 @@ pub fn rope(config: &HfConfig, rope: &RopeConfig, head_dim: usize, context: usiz
         },
         "yarn" if rope.short_factor.is_none() => {
             let factor = rope.factor.unwrap_or(context as f64 / original_context as f64);
-            attention_factor = rope.attention_factor.unwrap_or_else(|| RopeSettings::yarn_factor(factor));
+            let by = |scale: Option<f64>| RopeSettings::yarn_factor(factor, scale.unwrap_or(1.0));
+            let both = rope.mscale.is_some_and(|s| s != 0.0) && rope.mscale_all_dim.is_some_and(|s| s != 0.0);
+            let implied = if both { by(rope.mscale) / by(rope.mscale_all_dim) } else { by(None) };
+            attention_factor = rope.attention_factor.unwrap_or(implied);
             let (beta_fast, beta_slow) = (rope.beta_fast.unwrap_or(32.0), rope.beta_slow.unwrap_or(1.0));
             RopeScaling::Yarn {
                 factor,
@@ -171,6 +179,18 @@ pub fn rope(config: &HfConfig, rope: &RopeConfig, head_dim: usize, context: usiz
                 beta_slow,
                 truncate: rope.truncate.unwrap_or(true),
             }
+        }
+        "proportional" => {
+            if let Some(factor) = rope.factor.filter(|factor| *factor != 1.0) {
+                return Err(ModelError::unsupported(
+                    config.path(),
+                    "factor",
+                    factor,
+                    "1 for RoPE of type proportional",
+                ));
+            }
+            let share = rope.partial_rotary_factor.unwrap_or(1.0).clamp(0.0, 1.0);
+            RopeScaling::Proportional { pairs: (share * head_dim as f64 / 2.0) as usize }
         }
         // Its older names.
         "longrope" | "su" | "yarn" => {
@@ -188,7 +208,7 @@ pub fn rope(config: &HfConfig, rope: &RopeConfig, head_dim: usize, context: usiz
             }
         }
         other => {
-            let supported = "default, linear, llama3, yarn or longrope";
+            let supported = "default, linear, llama3, yarn, longrope or proportional";
             return Err(ModelError::unsupported(config.path(), "rope_type", other, supported));
         }
     };
@@ -198,7 +218,7 @@ pub fn rope(config: &HfConfig, rope: &RopeConfig, head_dim: usize, context: usiz
     }
     Ok(RopeSettings {
         style: RopeStyle::Half,
-        dim: (head_dim as f64 * share) as usize,
+        dim: if rope.kind == "proportional" { head_dim } else { (head_dim as f64 * share) as usize },
         theta: rope.theta,
         scaling,
         divisors: Presence::Absent,

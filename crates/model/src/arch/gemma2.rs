@@ -10,6 +10,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "gemma2",
+    models: "Gemma 2",
+    limits: "",
     hf: &[("gemma2", "Gemma2ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

@@ -12,6 +12,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "gemma3",
+    models: "Gemma 3, the text part of those that see too",
+    limits: "",
     hf: &[("gemma3_text", "Gemma3ForCausalLM"), ("gemma3", "Gemma3ForConditionalGeneration")],
     from_gguf: gguf,
     from_hf: hf,

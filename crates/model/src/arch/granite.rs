@@ -12,6 +12,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "granite",
+    models: "Granite 3, 4 (dense)",
+    limits: "",
     hf: &[("granite", "GraniteForCausalLM"), HYBRID],
     from_gguf: |metadata| gguf(metadata, "granite"),
     from_hf: hf,

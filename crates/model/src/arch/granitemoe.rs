@@ -12,6 +12,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "granitemoe",
+    models: "Granite 3 and 4 (mixtures of experts)",
+    limits: "",
     hf: &[("granitemoe", "GraniteMoeForCausalLM"), SHARED, HYBRID],
     from_gguf: gguf,
     from_hf: hf,

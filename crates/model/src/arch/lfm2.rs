@@ -11,6 +11,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "lfm2",
+    models: "LFM2",
+    limits: "",
     hf: &[("lfm2", "Lfm2ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

@@ -10,6 +10,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "llama",
+    models: "Llama 1 to 3, SmolLM2, Mistral, Ministral",
+    limits: "",
     hf: &[("llama", "LlamaForCausalLM"), ("mistral", "MistralForCausalLM"), ("ministral", "MinistralForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

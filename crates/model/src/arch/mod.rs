@@ -11,10 +11,12 @@ mod from_gguf;
 mod from_hf;
 mod gemma2;
 mod gemma3;
+mod gemma4;
 mod granite;
 mod granitemoe;
 mod lfm2;
 mod llama;
+mod mistral3;
 mod names;
 mod olmo;
 mod olmo2;
@@ -53,6 +55,10 @@ use crate::ModelError;
 pub struct Architecture {
     /// `general.architecture` in GGUF files; also the prefix of their keys.
     pub name: &'static str,
+    /// What is published under it, for people.
+    pub models: &'static str,
+    /// What of it does not work, for people; empty where all does.
+    pub limits: &'static str,
     /// `model_type` and `architectures` in `config.json`; the first are written.
     pub hf: &'static [(&'static str, &'static str)],
     pub from_gguf: fn(&Metadata) -> Result<DecoderConfig, ModelError>,
@@ -76,7 +82,7 @@ pub struct Architecture {
 pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
-pub static ARCHITECTURES: [&Architecture; 17] = [
+pub static ARCHITECTURES: [&Architecture; 19] = [
     &llama::ARCHITECTURE,
     &qwen2::ARCHITECTURE,
     &qwen3::ARCHITECTURE,
@@ -85,6 +91,8 @@ pub static ARCHITECTURES: [&Architecture; 17] = [
     &qwen3moe::ARCHITECTURE,
     &gemma2::ARCHITECTURE,
     &gemma3::ARCHITECTURE,
+    &gemma4::ARCHITECTURE,
+    &mistral3::ARCHITECTURE,
     &phi3::ARCHITECTURE,
     &smollm3::ARCHITECTURE,
     &granite::ARCHITECTURE,
@@ -228,9 +236,10 @@ mod tests {
         for architecture in ARCHITECTURES {
             let names: Vec<_> = architecture.names().collect();
             for (canonical, hf) in names {
-                for ending in ["weight", "bias"] {
+                let bare = names::is_bare(hf);
+                for ending in if bare { &["weight"][..] } else { &["weight", "bias"] } {
                     let canonical = format!("{}.{ending}", canonical.replace("{}", "12"));
-                    let hf = format!("{}.{ending}", hf.replace("{}", "12"));
+                    let hf = hf.replace("{}", "12") + &if bare { String::new() } else { format!(".{ending}") };
                     assert_eq!(architecture.to_hf(&canonical).as_deref(), Some(hf.as_str()));
                     assert_eq!(architecture.to_canonical(&hf).as_deref(), Some(canonical.as_str()));
                 }

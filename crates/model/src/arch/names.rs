@@ -35,6 +35,14 @@ pub const WHOLE: &[(&str, &str)] = &[
     ("blk.{}.ssm_dt.bias", "model.layers.{}.linear_attn.dt_bias"),
 ];
 
+/// What Hugging Face files name without `.weight`.
+const BARE: &[&str] = &["layer_scalar"];
+
+/// Whether a name in Hugging Face files, without `.weight`, is all of it.
+pub fn is_bare(name: &str) -> bool {
+    BARE.iter().any(|bare| name.strip_suffix(bare).is_some_and(|before| before.ends_with('.')))
+}
+
 type Pair = (&'static str, &'static str);
 
 /// Rewrites `name` from one pattern of a pair to the other: `direction` orders a pair as (from, to).
@@ -42,9 +50,11 @@ pub fn translate(name: &str, pairs: impl Iterator<Item = Pair>, direction: fn(Pa
     if let Some(whole) = WHOLE.iter().find_map(|pair| rewrite(name, direction(*pair))) {
         return Some(whole);
     }
-    let (stem, ending) = name.rsplit_once('.').filter(|(_, ending)| ["weight", "bias"].contains(ending))?;
+    let split = || name.rsplit_once('.').filter(|(_, ending)| ["weight", "bias"].contains(ending));
+    let (stem, ending) = if is_bare(name) { (name, "weight") } else { split()? };
     let mut pairs = pairs;
-    pairs.find_map(|pair| rewrite(stem, direction(pair))).map(|stem| format!("{stem}.{ending}"))
+    let found = pairs.find_map(|pair| rewrite(stem, direction(pair)));
+    found.map(|stem| if is_bare(&stem) { stem } else { format!("{stem}.{ending}") })
 }
 
 /// `name` by the second pattern, if the first one matches.

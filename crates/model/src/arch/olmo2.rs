@@ -11,6 +11,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "olmo2",
+    models: "OLMo 2, OLMo 3",
+    limits: "",
     hf: &[("olmo2", "Olmo2ForCausalLM"), ("olmo3", "Olmo3ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

@@ -11,6 +11,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "olmoe",
+    models: "OLMoE",
+    limits: "",
     hf: &[("olmoe", "OlmoeForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

@@ -11,6 +11,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "phi3",
+    models: "Phi-3, Phi-4-mini",
+    limits: "",
     hf: &[("phi3", "Phi3ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

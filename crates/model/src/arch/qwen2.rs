@@ -9,6 +9,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen2",
+    models: "Qwen2, Qwen2.5",
+    limits: "",
     hf: &[("qwen2", "Qwen2ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

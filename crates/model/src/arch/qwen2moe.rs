@@ -11,6 +11,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen2moe",
+    models: "Qwen1.5 and Qwen2 (mixtures of experts)",
+    limits: "",
     hf: &[("qwen2_moe", "Qwen2MoeForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

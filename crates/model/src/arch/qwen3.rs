@@ -9,6 +9,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen3",
+    models: "Qwen3 (dense)",
+    limits: "",
     hf: &[("qwen3", "Qwen3ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

@@ -12,6 +12,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen35",
+    models: "Qwen3.5 (text)",
+    limits: "layers that guess further tokens are passed over",
     hf: &[("qwen3_5_text", "Qwen3_5ForCausalLM"), ("qwen3_5", "Qwen3_5ForConditionalGeneration")],
     from_gguf: gguf,
     from_hf: hf,

@@ -10,6 +10,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen3moe",
+    models: "Qwen3 (mixtures of experts)",
+    limits: "",
     hf: &[("qwen3_moe", "Qwen3MoeForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

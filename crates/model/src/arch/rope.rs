@@ -45,6 +45,10 @@ pub enum RopeScaling {
         short: Vec<f32>,
         long: Vec<f32>,
     },
+    /// The first pairs rotate as those of a whole head do, the others not at all.
+    Proportional {
+        pairs: usize,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,9 +66,9 @@ pub struct RopeSettings {
 }
 
 impl RopeSettings {
-    /// What YaRN multiplies cosine and sine by, unless a file says otherwise.
-    pub fn yarn_factor(factor: f64) -> f64 {
-        if factor > 1.0 { 0.1 * libm::log(factor) + 1.0 } else { 1.0 }
+    /// What YaRN multiplies cosine and sine by, unless a file says otherwise; `scale` is 1 in its paper.
+    pub fn yarn_factor(factor: f64, scale: f64) -> f64 {
+        if factor > 1.0 { 0.1 * scale * libm::log(factor) + 1.0 } else { 1.0 }
     }
 
     /// What LongRoPE multiplies cosine and sine by, unless a file says otherwise.
@@ -81,6 +85,9 @@ impl RopeSettings {
         match self.scaling {
             RopeScaling::None => plain.collect(),
             RopeScaling::LongRope { ref short, .. } => self.divided(short),
+            RopeScaling::Proportional { pairs } => {
+                plain.enumerate().map(|(pair, f)| if pair < pairs { f } else { 0.0 }).collect()
+            }
             RopeScaling::Linear { factor } => plain.map(|f| f / factor as f32).collect(),
             RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate } => {
                 let (dim, original) = (self.dim as f64, original_context as f64);
@@ -150,6 +157,11 @@ impl RopeSettings {
         let mut positive = vec![("RoPE base", self.theta), ("RoPE attention factor", self.attention_factor.into())];
         match self.scaling {
             RopeScaling::None => {}
+            RopeScaling::Proportional { pairs } if pairs > self.dim / 2 => {
+                let expected = format!("at most {} rotating pairs", self.dim / 2);
+                return Err(ModelError::config(path, expected, pairs));
+            }
+            RopeScaling::Proportional { .. } => {}
             RopeScaling::LongRope { original_context, ref short, ref long } => {
                 positive.push(("original context", original_context as f64));
                 for (name, factors) in [("short", short), ("long", long)] {

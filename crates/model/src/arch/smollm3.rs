@@ -10,6 +10,8 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "smollm3",
+    models: "SmolLM3",
+    limits: "",
     hf: &[("smollm3", "SmolLM3ForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,

@@ -17,6 +17,9 @@ pub const ROPE_FREQS: &str = "rope_freqs.weight";
 pub const ROPE_SHORT: &str = "rope_factors_short.weight";
 pub const ROPE_LONG: &str = "rope_factors_long.weight";
 
+/// What pairs that do not rotate are divided by.
+const STILL: f32 = 1e30;
+
 impl Architecture {
     /// Adds the keys that [`Architecture::from_gguf`] reads. The numbers of [`RopeSettings::tensors`] are not among them.
     ///
@@ -37,6 +40,7 @@ impl Architecture {
                 out.set(&key("rope.scaling.type"), "linear");
                 out.set(&key("rope.scaling.factor"), &(factor as f32));
             }
+            RopeScaling::Proportional { .. } => {}
             RopeScaling::Llama3 { .. } if self.gguf_rope == RopeStyle::Interleaved => {}
             RopeScaling::Llama3 { .. } => {
                 let supported = format!("default or linear in GGUF files of {}", self.name);
@@ -48,7 +52,7 @@ impl Architecture {
                 out.set(&key("rope.scaling.original_context_length"), &(original_context as u32));
                 out.set(&key("rope.scaling.yarn_beta_fast"), &(beta_fast as f32));
                 out.set(&key("rope.scaling.yarn_beta_slow"), &(beta_slow as f32));
-                let implied = RopeSettings::yarn_factor(factor) as f32;
+                let implied = RopeSettings::yarn_factor(factor, 1.0) as f32;
                 if rope.attention_factor != implied {
                     out.set(&key("rope.scaling.attn_factor"), &(rope.attention_factor / implied));
                 }
@@ -106,7 +110,12 @@ impl Architecture {
         if let Some(own) = normalized(config).filter(|own| normalized(&read) != Some(*own)) {
             out.set(&key("expert_weights_norm"), &own);
         }
-        config.require_same(&(self.from_gguf)(&out.read_back(path)?)?, &format!("GGUF files of {}", self.name), path)
+        let read = (self.from_gguf)(&out.read_back(path)?)?;
+        if matches!(rope.scaling, RopeScaling::Proportional { .. }) && read.rope.divisors == Presence::Absent {
+            let supported = format!("others in GGUF files of {}", self.name);
+            return Err(ModelError::unsupported(path, "rope_type", "proportional", supported));
+        }
+        config.require_same(&read, &format!("GGUF files of {}", self.name), path)
     }
 }
 
@@ -115,6 +124,10 @@ impl RopeSettings {
     pub fn tensors(&self) -> Vec<(&'static str, Vec<f32>)> {
         match &self.scaling {
             RopeScaling::LongRope { short, long, .. } => vec![(ROPE_LONG, long.clone()), (ROPE_SHORT, short.clone())],
+            RopeScaling::Proportional { pairs } => {
+                let divisor = |pair: usize| if pair < *pairs { 1.0 } else { STILL };
+                vec![(ROPE_FREQS, (0..self.dim / 2).map(divisor).collect())]
+            }
             _ => self.divisors().map(|divisors| (ROPE_FREQS, divisors)).into_iter().collect(),
         }
     }

@@ -27,22 +27,25 @@ impl Architecture {
     ) -> Result<(Map<String, Value>, DecoderConfig), ModelError> {
         let scaling = match divisors {
             Some(divisors) => divisors::explain(&config.rope, divisors).ok_or_else(|| {
-                let expected = "the divisors of RoPE scaling of type llama3";
+                let expected = "the divisors of RoPE scaling of type llama3 or proportional";
                 ModelError::tensor(path, super::ROPE_FREQS, expected, format!("{divisors:?}"))
             })?,
             None => config.rope.scaling.clone(),
         };
         let full = RopeSettings { scaling, ..config.rope.clone() };
         let theta = shortest(full.theta as f32);
-        let rope = rope_parameters(&full, config);
-        let with_theta = |settings: &RopeSettings| {
-            let mut parameters = rope_parameters(settings, config);
+        let rope = rope_parameters(&full, config, config.head_dim);
+        let with_theta = |settings: &RopeSettings, head_dim: usize| {
+            let mut parameters = rope_parameters(settings, config, head_dim);
             parameters.insert("rope_theta".to_owned(), shortest(settings.theta as f32));
             Value::Object(parameters)
         };
         let parameters = match &config.sliding_rope {
-            None => with_theta(&full),
-            Some(sliding) => json!({ FULL: with_theta(&full), SLIDING: with_theta(sliding) }),
+            None => with_theta(&full, config.head_dim),
+            Some(sliding) => {
+                let sliding = with_theta(sliding, config.sliding_head_dim());
+                json!({ FULL: with_theta(&full, config.head_dim), SLIDING: sliding })
+            }
         };
 
         let mut out = Map::new();
@@ -87,11 +90,14 @@ impl Architecture {
     }
 }
 
-fn rope_parameters(rope: &RopeSettings, config: &DecoderConfig) -> Map<String, Value> {
+fn rope_parameters(rope: &RopeSettings, config: &DecoderConfig, head_dim: usize) -> Map<String, Value> {
     let shortest_of = |factors: &[f32]| factors.iter().copied().map(shortest).collect::<Vec<_>>();
     let mut proposed = 1.0;
     let value = match &rope.scaling {
         RopeScaling::None => json!({ "rope_type": "default" }),
+        RopeScaling::Proportional { pairs } => {
+            json!({ "rope_type": "proportional", "partial_rotary_factor": (2 * pairs) as f64 / rope.dim as f64 })
+        }
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
             "rope_type": "llama3",
@@ -101,7 +107,7 @@ fn rope_parameters(rope: &RopeSettings, config: &DecoderConfig) -> Map<String, V
             "original_max_position_embeddings": original_context,
         }),
         RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate } => {
-            proposed = RopeSettings::yarn_factor(*factor);
+            proposed = RopeSettings::yarn_factor(*factor, 1.0);
             json!({
                 "rope_type": "yarn",
                 "factor": factor,
@@ -126,8 +132,8 @@ fn rope_parameters(rope: &RopeSettings, config: &DecoderConfig) -> Map<String, V
     if rope.attention_factor != proposed as f32 {
         parameters.insert("attention_factor".to_owned(), shortest(rope.attention_factor));
     }
-    if rope.dim != config.head_dim {
-        let share = rope.dim as f64 / config.head_dim as f64;
+    if rope.dim != head_dim {
+        let share = rope.dim as f64 / head_dim as f64;
         parameters.insert("partial_rotary_factor".to_owned(), json!(share));
     }
     parameters

@@ -2,7 +2,7 @@
 
 use kernels::plan::{
     Activation, Attention, Conv, DecoderPlan, DeltaNet, FeedForward, Ffn, HeadNorm, Linear, Mixer, Mixture, NormKind,
-    Rope, RopeStyle, RouterScore, ShortConv, Weight,
+    Rope, RopeStyle, RouterScore, ShortConv, TakeInput, Weight,
 };
 
 /// One vector for each position.
@@ -13,10 +13,12 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
     let scales = plan.scales;
     let mut x: Rows = tokens.iter().map(|&token| decode_row(&plan.embedding, token as usize)).collect();
     scale(&mut x, scales.embedding);
-    for layer in &plan.layers {
+    let inputs = inputs(plan, tokens, &x);
+    let mut stored = Vec::new();
+    for (number, layer) in plan.layers.iter().enumerate() {
         let normed = norm_all(plan, &x, layer.attn_norm.as_deref());
         let y = match &layer.mixer {
-            Mixer::Attention(layer) => attention(plan, layer, &normed, reserved),
+            Mixer::Attention(layer) => attention(plan, layer, &normed, &mut stored, reserved),
             Mixer::ShortConv(layer) => short_conv(layer, &normed),
             Mixer::DeltaNet(layer) => delta_net(plan, layer, &normed),
         };
@@ -31,6 +33,12 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
         let mut y = norm_all(plan, &y, layer.ffn_post_norm.as_deref());
         scale(&mut y, scales.residual);
         add(&mut x, &y);
+        if let Some(take) = &layer.input {
+            let mut y = take_input(plan, take, &x, &inputs[number]);
+            scale(&mut y, scales.residual);
+            add(&mut x, &y);
+        }
+        scale(&mut x, layer.scale);
     }
     let mut logits = linear(&plan.head, &norm_all(plan, &x, Some(&plan.output_norm)));
     scale(&mut logits, scales.logits);
@@ -78,18 +86,43 @@ fn mixture(plan: &DecoderPlan, mixture: &Mixture, x: &Rows) -> Rows {
         .collect()
 }
 
+/// For each layer its part of the inputs of all positions.
+fn inputs(plan: &DecoderPlan, tokens: &[u32], x: &Rows) -> Vec<Rows> {
+    let Some(inputs) = &plan.inputs else { return Vec::new() };
+    let mut projected = linear(&inputs.projection, x);
+    scale(&mut projected, inputs.projection_scale);
+    let table: Rows = tokens.iter().map(|&token| decode_row(&inputs.embedding, token as usize)).collect();
+    let part = |layer: usize, position: usize| {
+        let range = layer * inputs.width..(layer + 1) * inputs.width;
+        let normed = norm(plan, &projected[position][range.clone()], &inputs.norm);
+        let sum = |(p, e): (f64, &f64)| (p + e * f64::from(inputs.embedding_scale)) * f64::from(inputs.scale);
+        normed.into_iter().zip(&table[position][range]).map(sum).collect()
+    };
+    (0..plan.layers.len()).map(|layer| (0..tokens.len()).map(|position| part(layer, position)).collect()).collect()
+}
+
+fn take_input(plan: &DecoderPlan, take: &TakeInput, x: &Rows, input: &Rows) -> Rows {
+    let mut inner = linear(&take.gate, x);
+    let parts = inner.iter_mut().flatten().zip(input.iter().flatten());
+    parts.for_each(|(gate, part)| *gate = activated(take.activation, *gate) * part);
+    norm_all(plan, &linear(&take.projection, &inner), Some(&take.post_norm))
+}
+
+fn activated(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::SquaredRelu => x.max(0.0).powi(2),
+    }
+}
+
 fn feed_forward(plan: &DecoderPlan, ffn: &FeedForward, x: &Rows) -> Rows {
     let (mut inner, up) = (linear(&ffn.gate, x), linear(&ffn.up, x));
     for (gate, up) in inner.iter_mut().flatten().zip(up.iter().flatten()) {
-        let activated = match ffn.activation {
-            Activation::Silu => silu(*gate),
-            Activation::GeluTanh => {
-                let inner = (2.0 / std::f64::consts::PI).sqrt() * (*gate + 0.044715 * gate.powi(3));
-                0.5 * *gate * (1.0 + inner.tanh())
-            }
-            Activation::SquaredRelu => gate.max(0.0).powi(2),
-        };
-        *gate = activated * up;
+        *gate = activated(ffn.activation, *gate) * up;
     }
     linear(&ffn.down, &norm_all(plan, &inner, ffn.sub_norm.as_deref()))
 }
@@ -163,8 +196,15 @@ fn delta_net(plan: &DecoderPlan, layer: &DeltaNet, x: &Rows) -> Rows {
     linear(&layer.output, &out)
 }
 
-fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -> Rows {
+/// `stored` has the keys and values of the layers before, and gets this one's.
+fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(Rows, Rows)>, reserved: usize) -> Rows {
     let head_dim = layer.head_dim;
+    let clipped = |node: &Linear| {
+        let mut rows = linear(node, x);
+        let most = f64::from(layer.clip.unwrap_or(f32::INFINITY));
+        rows.iter_mut().flatten().for_each(|v| *v = v.clamp(-most, most));
+        rows
+    };
     let heads_of = |mut rows: Rows, head_norm: &Option<HeadNorm>| {
         for (position, row) in rows.iter_mut().enumerate() {
             if let Some(HeadNorm::Whole(weights)) = head_norm {
@@ -172,7 +212,7 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -
             }
             for head in row.chunks_mut(head_dim) {
                 if let Some(HeadNorm::Each(weights)) = head_norm {
-                    head.copy_from_slice(&norm(plan, head, weights));
+                    head.copy_from_slice(&norm_as(NormKind::Rms, plan, head, weights));
                 }
                 if let Some(rope) = layer.rope {
                     rotate(head, &plan.ropes[rope], position, reserved);
@@ -181,7 +221,7 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -
         }
         rows
     };
-    let mut queries = linear(&layer.q, x);
+    let mut queries = clipped(&layer.q);
     let mut gates = Rows::new();
     if layer.gated {
         let every_other = |rows: &Rows, first: usize| -> Rows {
@@ -191,9 +231,22 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, reserved: usize) -
         (queries, gates) = (every_other(&queries, 0), every_other(&queries, 1));
         gates.iter_mut().flatten().for_each(|gate| *gate = sigmoid(*gate));
     }
-    let queries = heads_of(queries, &layer.q_norm);
-    let keys = heads_of(linear(&layer.k, x), &layer.k_norm);
-    let values = linear(&layer.v, x);
+    let mut queries = heads_of(queries, &layer.q_norm);
+    if let Some(growth) = layer.query_growth {
+        let factor = |position: usize| 1.0 + f64::from(growth.beta) * f64::ln((1 + position / growth.every) as f64);
+        queries.iter_mut().enumerate().for_each(|(i, row)| row.iter_mut().for_each(|q| *q *= factor(i)));
+    }
+    let own = || {
+        let k = layer.k.as_ref().unwrap();
+        let mut values = clipped(layer.v.as_ref().unwrap_or(k));
+        if let Some(weights) = &layer.v_norm {
+            let heads = values.iter_mut().flat_map(|row| row.chunks_mut(head_dim));
+            heads.for_each(|head| head.copy_from_slice(&norm_as(NormKind::Rms, plan, head, weights)));
+        }
+        (heads_of(clipped(k), &layer.k_norm), values)
+    };
+    let (keys, values) = layer.reads.map_or_else(own, |read| stored[read].clone());
+    stored.push((keys.clone(), values.clone()));
 
     let mut out = Rows::new();
     for (position, row) in queries.iter().enumerate() {
@@ -240,7 +293,11 @@ fn norm_all(plan: &DecoderPlan, x: &Rows, weights: Option<&[f32]>) -> Rows {
 }
 
 fn norm(plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
-    let mean = match plan.norm {
+    norm_as(plan.norm, plan, x, weights)
+}
+
+fn norm_as(kind: NormKind, plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
+    let mean = match kind {
         NormKind::Rms => 0.0,
         NormKind::Layer => x.iter().sum::<f64>() / x.len() as f64,
     };

@@ -46,7 +46,8 @@ impl Cost {
     /// What `plan` costs, with BF16 weights in BF16 arithmetic if `bf16`.
     pub fn of(plan: &DecoderPlan, bf16: bool) -> Self {
         let (mut layers, mut head) = (Operations::default(), Operations::default());
-        plan.layers.iter().flat_map(Layer::shares).for_each(|linear| layers.add(linear, bf16));
+        let inputs = plan.inputs.iter().map(|inputs| (&inputs.projection, 1.0));
+        plan.layers.iter().flat_map(Layer::shares).chain(inputs).for_each(|linear| layers.add(linear, bf16));
         head.add((&plan.head, 1.0), bf16);
         Self { bytes: plan.bytes_per_token() as f64, layers, head }
     }

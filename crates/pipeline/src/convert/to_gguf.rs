@@ -163,8 +163,10 @@ fn write_tokenizer(
 ) -> Result<(), ConvertError> {
     let files = source.tokenizer_files()?;
     // Lists of several ids, and -1 for none, name no single token.
+    let text = hf.text(&[]);
     let config_id = |role: &str| {
-        let from_config = hf.find(&format!("{role}_token_id")).and_then(|v| v.as_u64()?.try_into().ok());
+        let key = format!("{role}_token_id");
+        let from_config = hf.find(&key).or_else(|| text.find(&key)).and_then(|v| v.as_u64()?.try_into().ok());
         let first_end = || (role == "eos").then(|| generation.eos_token_ids.first().copied()).flatten();
         from_config.or_else(first_end)
     };

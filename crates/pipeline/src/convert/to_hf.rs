@@ -179,6 +179,10 @@ fn settings(
     config.biases.qkv = decide(config.biases.qkv, "blk.0.attn_q.bias");
     config.biases.attention_output = decide(config.biases.attention_output, "blk.0.attn_output.bias");
     config.biases.mlp = decide(config.biases.mlp, "blk.0.ffn_gate.bias");
+    config.layer_scale = decide(config.layer_scale, "blk.0.layer_output_scale.weight");
+    for (i, layer) in config.layer_types.iter_mut().enumerate().filter(|(_, layer)| layer.reads.is_none()) {
+        layer.values = decide(layer.values, &format!("blk.{i}.attn_v.weight"));
+    }
     let divisors = if has(ROPE_FREQS) { Some(source.tensor(ROPE_FREQS)?.to_f32()) } else { None };
     let (json, read) = architecture.hf_config(&config, divisors.as_deref(), source.path())?;
     Ok(Settings { json, read })

@@ -42,14 +42,17 @@ impl Pass<'_> {
         let (angles_stride, first_angle) =
             (b.angle_starts[model.ropes.len()], b.angle_starts[attention.rope.unwrap_or(0)]);
         let angles = |r: usize| b.angles.ptr().wrapping_add(r * angles_stride + first_angle).cast_const();
+        // Keys may be the values too.
+        let values = attention.qkv.len() - 1;
         // The key and value of row r's head `kv_head` to its page.
         let store = |r: usize, kv_head: usize, scratch: *mut f32| {
             let row = rows[r];
             let store = StoreKeyValue {
                 shape,
                 k: projected(r, 1).wrapping_add(kv_head * dims.head_dim),
-                v: projected(r, 2).wrapping_add(kv_head * dims.head_dim),
+                v: projected(r, values).wrapping_add(kv_head * dims.head_dim),
                 k_norm: norm(&attention.head_norms[1]),
+                v_norm: norm(&attention.head_norms[2]),
                 angles: angles(r),
                 scratch,
                 layout: pages.head(layer, kv_head),
@@ -68,7 +71,10 @@ impl Pass<'_> {
         let alone = tiles.windows(2).all(|two| rows[two[0].start].span != rows[two[1].start].span);
         let whole = |tile: &Range<usize>| segments(rows[tile.start].position + 1) == segments_of(rows, tile);
         let alone = alone && (parts.is_none() || tiles.iter().all(whole));
-        if !alone {
+        // Another layer has stored what this one reads.
+        let stores = attention.reads.is_none();
+        let alone = alone && stores;
+        if stores && !alone {
             // Keys stand in groups of sixteen, which share cache lines.
             in_groups(self.team, rows.len(), LANES, &|r| {
                 let own = b.key_value.ptr().wrapping_add(r * 2 * b.head);
@@ -93,6 +99,7 @@ impl Pass<'_> {
                 shape,
                 q_norm: norm(&attention.head_norms[0]),
                 scale: attention.scale,
+                growth: attention.query_growth,
                 softcap: attention.softcap,
                 window: attention.window,
                 q: projected(tile.start, 0).wrapping_add(kv_head * group * q_head),

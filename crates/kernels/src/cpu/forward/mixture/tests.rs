@@ -69,6 +69,7 @@ fn forward(ffn: Ffn, tier: Tier, threads: usize, rows: usize) -> Forward {
         scales: Scales::default(),
         ropes: vec![Rope { style: RopeStyle::Half, inv_freq: vec![1.0], attention_factor: 1.0, long: None }],
         embedding: head.weight.clone(),
+        inputs: None,
         layers: vec![Layer::plain(norm.clone(), Attention::plain(1, 1, 16, projections), norm.clone(), ffn)],
         output_norm: norm,
         head,
@@ -82,7 +83,7 @@ fn forward(ffn: Ffn, tier: Tier, threads: usize, rows: usize) -> Forward {
 fn outputs(forward: &mut Forward, x: &[Vec<f32>]) -> Vec<Vec<u32>> {
     let rows: Vec<Row> =
         (0..x.len()).map(|position| Row { span: 0, token: 0, position, reserved: 64, logits: false }).collect();
-    let pages = Pages::new([Some(HeadDims { heads: 1, kv_heads: 1, head_dim: 16 })].into_iter(), KvType::F32);
+    let pages = Pages::new([Some((HeadDims { heads: 1, kv_heads: 1, head_dim: 16 }, None))].into_iter(), KvType::F32);
     let mut pass = forward.pass(&rows, &[], &pages, (&[], &[]));
     let b = pass.buffers;
     for (r, row) in x.iter().enumerate() {
