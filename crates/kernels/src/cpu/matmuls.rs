@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::caches;
 use super::weights::{Model, PackedLinear};
 use crate::buffer::Buffer;
-use crate::ops::matmul::{FloatMatMul, IntMatMul};
+use crate::ops::matmul::{Fetch, FloatMatMul, IntMatMul};
 use crate::ops::quantize::{GROUP, QuantizedRows};
 use crate::quant::panel::MatMulFn;
 use crate::simd::{LANES, Tier};
@@ -15,6 +15,8 @@ use crate::team::Team;
 const PANELS_AT_ONCE: usize = 16;
 /// Rows that wait for memory rather than for arithmetic.
 const FEW_ROWS: usize = 8;
+/// Bytes that float weights are fetched ahead in each panel.
+const FETCH: usize = 4096;
 /// What is left is split into as many items per thread, of which the first is taken.
 const ITEMS_AHEAD: usize = 3;
 /// Items per thread, so that a thread that is held up leaves little behind.
@@ -110,6 +112,7 @@ impl Operands<'_> {
                 MatMulFn::F32(run) => {
                     let Input { x, stride: x_stride } = input;
                     let (panels, accumulate) = (first, false);
+                    let tokens_few = tokens.len() <= FEW_ROWS;
                     let m = FloatMatMul {
                         panels,
                         panel_bytes,
@@ -121,7 +124,7 @@ impl Operands<'_> {
                         out,
                         out_stride,
                         accumulate,
-                        ahead: 0,
+                        fetch: if tokens_few { Fetch::Ahead(FETCH) } else { Fetch::Nothing },
                     };
                     run(tier, m);
                 }
