@@ -215,6 +215,12 @@ fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     let keys_are_values = decoder.layer_types.iter().any(|layer| layer.values == Presence::Absent);
     let shared = decoder.layer_types.iter().filter(|layer| layer.reads.is_some()).count();
     let wide = decoder.layer_types.iter().any(|layer| layer.intermediate.is_some());
+    // Keys of others without inputs of layers stand in unified models alone, and only their code computes them.
+    if shared > 0 && decoder.layer_input.is_none() {
+        let (model_type, class) = ARCHITECTURE.hf[2];
+        out.insert("model_type".to_owned(), json!(model_type));
+        out.insert("architectures".to_owned(), json!([class]));
+    }
     // Spellings that are older than the family.
     for key in ["rope_scaling", "rope_theta"] {
         out.remove(key);
