@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                             let (x, x_stride, accumulate) = (x.ptr().cast_const(), cols, false);
                             #[rustfmt::skip]
                             let part = FloatMatMul {
-                                panels, panel_bytes, range, cols, x, x_stride, tokens, out, out_stride, accumulate,
+                                panels, panel_bytes, range, cols, x, x_stride, tokens, out, out_stride, accumulate, ahead: 0,
                             };
                             run(tier, part);
                         }

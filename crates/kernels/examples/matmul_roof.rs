@@ -87,6 +87,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                                 out,
                                 out_stride,
                                 accumulate,
+                                ahead: 0,
                             },
                         );
                     }

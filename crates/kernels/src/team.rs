@@ -6,12 +6,20 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
+use crate::simd::prefetch;
+
 /// How often a waiting thread looks before it parks: some tens of microseconds, longer than the pauses inside a token.
 const SPINS: u32 = 20_000;
+
+/// Bytes that a waiting thread fetches of what it will read: less than half of a second-level cache.
+const FETCHED: usize = 128 << 10;
+/// Bytes that it fetches between two looks.
+const FETCHED_AT_ONCE: usize = 128;
 
 /// One joined member in [`Shared::state`].
 const JOINED: u64 = 1;
@@ -39,6 +47,9 @@ struct Shared {
     job: UnsafeCell<Option<Job>>,
     /// Items handed out so far.
     next: AtomicUsize,
+    /// What item 0 of a coming job reads first, and the bytes from one item's to the next one's.
+    ahead: AtomicPtr<u8>,
+    ahead_stride: AtomicUsize,
     leaving: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -53,6 +64,8 @@ pub struct Team {
     shared: Arc<Shared>,
     members: Vec<JoinHandle<()>>,
     threads: Vec<Thread>,
+    /// The caller's.
+    wait: Wait,
 }
 
 impl Team {
@@ -62,6 +75,8 @@ impl Team {
             state: AtomicU64::new(CLOSED),
             job: UnsafeCell::new(None),
             next: AtomicUsize::new(0),
+            ahead: AtomicPtr::new(ptr::null_mut()),
+            ahead_stride: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
@@ -70,11 +85,17 @@ impl Team {
             let shared = shared.clone();
             let builder = thread::Builder::new().name(format!("edgeling-{i}"));
             // With fewer threads than asked for the same work takes longer.
-            let Ok(member) = builder.spawn(move || shared.serve()) else { break };
+            let Ok(member) = builder.spawn(move || shared.serve(Wait::new(i))) else { break };
             members.push(member);
         }
         let threads = members.iter().map(|m| m.thread().clone()).collect();
-        Self { shared, members, threads }
+        Self { shared, members, threads, wait: Wait::new(0) }
+    }
+
+    /// Says what a coming job reads: its item `i` begins at `first + i * stride`. Threads that wait fetch it meanwhile.
+    pub fn expect(&mut self, first: *const u8, stride: usize) {
+        self.shared.ahead_stride.store(stride, Ordering::Relaxed);
+        self.shared.ahead.store(first.cast_mut(), Ordering::Relaxed);
     }
 
     /// Threads of the team, the caller included.
@@ -102,9 +123,9 @@ impl Team {
         self.threads.iter().for_each(Thread::unpark);
         shared.work(job);
         shared.state.fetch_or(CLOSED, Ordering::Relaxed);
-        let mut spins = 0;
+        self.wait.begin();
         while shared.state.load(Ordering::Acquire) & COUNT > 0 {
-            pause(&mut spins, thread::yield_now);
+            self.wait.pause(shared, thread::yield_now);
         }
         if let Some(panic) = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
             resume_unwind(panic);
@@ -123,24 +144,54 @@ impl Drop for Team {
     }
 }
 
-/// Spins for a while, then calls `rest`.
-fn pause(spins: &mut u32, rest: impl Fn()) {
-    *spins += 1;
-    if *spins < SPINS { std::hint::spin_loop() } else { rest() }
+/// A thread that waits.
+struct Wait {
+    /// Its number in the team: most often that of the item that it takes first.
+    member: usize,
+    spins: u32,
+    /// What it has last fetched the beginning of, and how far.
+    ahead: usize,
+    fetched: usize,
+}
+
+impl Wait {
+    fn new(member: usize) -> Self {
+        Self { member, spins: 0, ahead: 0, fetched: 0 }
+    }
+
+    fn begin(&mut self) {
+        self.spins = 0;
+    }
+
+    /// Between two looks at what is waited for: fetches some of what is read next and spins, or after a while calls
+    /// `rest`.
+    fn pause(&mut self, shared: &Shared, rest: impl Fn()) {
+        let ahead = shared.ahead.load(Ordering::Relaxed);
+        if ahead.addr() != self.ahead {
+            (self.ahead, self.fetched) = (ahead.addr(), 0);
+        }
+        let stride = shared.ahead_stride.load(Ordering::Relaxed);
+        if self.fetched < stride.min(FETCHED) {
+            let first = ahead.wrapping_add(self.member * stride + self.fetched);
+            (0..FETCHED_AT_ONCE).step_by(64).for_each(|line| prefetch(first.wrapping_add(line)));
+            self.fetched += FETCHED_AT_ONCE;
+        }
+        self.spins += 1;
+        if self.spins < SPINS { std::hint::spin_loop() } else { rest() }
+    }
 }
 
 impl Shared {
     /// A member's life: join a job, help with it, leave it.
-    fn serve(&self) {
+    fn serve(&self, mut wait: Wait) {
         let mut last = 0;
-        let mut spins = 0;
         while !self.leaving.load(Ordering::Acquire) {
             let state = self.state.load(Ordering::Relaxed);
             let number = state & !(CLOSED | COUNT);
             let open = state & CLOSED == 0 && number != last;
             let join = || self.state.compare_exchange(state, state + JOINED, Ordering::Acquire, Ordering::Relaxed);
             if !open || join().is_err() {
-                pause(&mut spins, thread::park);
+                wait.pause(self, thread::park);
                 continue;
             }
             last = number;
@@ -149,7 +200,7 @@ impl Shared {
                 self.work(job);
             }
             self.state.fetch_sub(JOINED, Ordering::Release);
-            spins = 0;
+            wait.begin();
         }
     }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::buffers::{Buffers, activations};
-use super::matmuls::{Input, Product, matmuls};
+use super::matmuls::{Input, Product, expect, matmuls};
 use super::pages::Pages;
 use super::weights::{Model, Norm, PackedLinear, Rounding};
 use crate::backend::BackendError;
@@ -227,6 +227,7 @@ impl Pass<'_> {
             out: b.qkv.ptr().wrapping_add(b.qkv_starts[i]),
             out_stride: b.qkv_starts[3],
         });
+        expect(self.model, self.team, std::slice::from_ref(&attention.o), n);
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
         for (norm, product) in attention.whole_norms.iter().zip(&products) {
             if norm.is_some() {
@@ -250,12 +251,13 @@ impl Pass<'_> {
             self.norm_in_place(x, stride, attention.o.cols, &attention.sub_norm, 0, rounding);
         }
         let product = [Product { linear: &attention.o, out: b.y.ptr(), out_stride: b.hidden }];
+        expect(self.model, self.team, &weights.ffn.gate_up[..1], n);
         self.matmuls(Input { x, stride }, n, &product);
     }
 
     /// `x += y; y = down(act(gate(norm(x))) * up(norm(x)))`.
-    fn feed_forward(&mut self, layer: usize) {
-        let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[layer]);
+    fn feed_forward(&mut self, index: usize) {
+        let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[index]);
         let weights = &layer.ffn;
         let n = self.rows.len();
         let rounding = self.lay_out(0, &weights.gate_up);
@@ -287,6 +289,7 @@ impl Pass<'_> {
             }
         };
         let normed = Input { x: b.input.ptr(), stride: b.hidden };
+        expect(self.model, self.team, std::slice::from_ref(&weights.down), n);
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
         if !last {
             let (x, cols) = (b.gate_up.ptr(), weights.down.cols);
@@ -294,6 +297,10 @@ impl Pass<'_> {
         }
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
+        match self.model.layers.get(index + 1) {
+            Some(next) => expect(self.model, self.team, &next.attention.qkv, n),
+            None => expect(self.model, self.team, std::slice::from_ref(&self.model.head), n),
+        }
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }

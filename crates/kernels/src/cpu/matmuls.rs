@@ -13,6 +13,10 @@ use crate::team::Team;
 
 /// Panels of an item at most.
 const PANELS_AT_ONCE: usize = 16;
+/// Rows that wait for memory rather than for arithmetic.
+const FEW_ROWS: usize = 8;
+/// What is left is split into as many items per thread, of which the first is taken.
+const ITEMS_AHEAD: usize = 3;
 /// Items per thread, so that a thread that is held up leaves little behind.
 const ITEMS_PER_THREAD: usize = 8;
 
@@ -85,6 +89,7 @@ pub fn matmuls(
                         out,
                         out_stride,
                         accumulate,
+                        ahead: 0,
                     };
                     run(tier, m);
                 }
@@ -113,6 +118,25 @@ pub fn matmuls(
     }
 }
 
+/// Says to the team which weights are read after the jobs under way: these, in one call of [`matmuls`] for `rows` rows.
+pub fn expect(model: &Model, team: &mut Team, linears: &[PackedLinear], rows: usize) {
+    let panels = linears.iter().map(PackedLinear::panel_count).sum();
+    let first = panels_at_once(panels, panels, rows, team.size());
+    team.expect(model.panels(&linears[0]), first * linears[0].panel_bytes);
+}
+
+/// Panels of the next item when `left` of `all` are left. Each thread has several. For few rows, which wait for memory,
+/// items are long at first, since each begins with a wait, and short in the end, so that threads end together.
+fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize {
+    let panels = if rows <= FEW_ROWS {
+        (left / (threads * ITEMS_AHEAD)).max(2)
+    } else {
+        (all / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE)
+    };
+    // Kernels take panels in pairs.
+    panels.next_multiple_of(2)
+}
+
 /// Rows of an item: as many as stay in the second-level cache while panels pass.
 fn rows_at_once(cols: usize, int8: bool) -> usize {
     // An int8 row has 20 bytes of scales and sums for each 32 values.
@@ -122,18 +146,19 @@ fn rows_at_once(cols: usize, int8: bool) -> usize {
 
 /// Splits the products into items: panels in groups that give each thread several, rows in groups that fit a cache.
 fn items(products: &[Product], rows: usize, threads: usize) -> Vec<Item> {
-    let panels: usize = products.iter().map(|p| p.linear.panel_count()).sum();
-    // Kernels take panels in pairs.
-    let at_once = (panels / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE).next_multiple_of(2);
+    let all: usize = products.iter().map(|p| p.linear.panel_count()).sum();
     let mut items = Vec::new();
     let rows_at_once =
         products.iter().map(|p| rows_at_once(p.linear.cols, p.linear.takes_int8())).min().unwrap_or(rows);
     for start in (0..rows).step_by(rows_at_once) {
+        let mut left = all;
         for (product, p) in products.iter().enumerate() {
-            let count = p.linear.panel_count();
-            for first in (0..count).step_by(at_once) {
-                let (panels, rows) = (first..count.min(first + at_once), start..rows.min(start + rows_at_once));
-                items.push(Item { product, panels, rows });
+            let (mut first, count) = (0, p.linear.panel_count());
+            while first < count {
+                let end = count.min(first + panels_at_once(left, all, rows, threads));
+                items.push(Item { product, panels: first..end, rows: start..rows.min(start + rows_at_once) });
+                left -= end - first;
+                first = end;
             }
         }
     }

@@ -273,17 +273,15 @@ impl<'a> Deref for Work<'a> {
 
 /// The safety of all functions: that of [`Queries::over`].
 impl Work<'_> {
-    /// Fetches the keys (part 0) or values (part 1) of the page that has position `position`, if there is one.
+    /// Bytes from the keys (part 0) or values (part 1) of a page to those of another, 0 if that page does not exist.
     #[inline(always)]
-    unsafe fn fetch<S: Simd>(&self, position: usize, part: usize) {
-        if position >= self.end() {
-            return;
-        }
-        let bytes = self.layout.part_bytes();
-        let from = self.pages[position / PAGE].0.wrapping_add(self.layout.offset + part * bytes);
-        for line in (0..bytes).step_by(64) {
-            // SAFETY: the page exists.
-            unsafe { S::prefetch(from.wrapping_add(line)) }
+    fn distance(&self, from: (usize, usize), to: (usize, usize)) -> isize {
+        let at = |(position, part): (usize, usize)| {
+            self.pages.get(position / PAGE).map(|page| page.0.addr() + part * self.layout.part_bytes())
+        };
+        match (at(from), at(to)) {
+            (Some(from), Some(to)) => to.wrapping_sub(from).cast_signed(),
+            _ => 0,
         }
     }
 
@@ -365,16 +363,16 @@ impl<K: Stored> Attention<'_, K> {
             out: scores.wrapping_add(slot),
             out_stride: SEGMENT,
             accumulate: false,
+            ahead: 0,
             room,
         };
+        // Few rows wait for memory: while they read a part of a page, they fetch the next one.
+        let ahead = |from, to| if rows.len() <= FETCHING_ROWS { self.0.distance(from, to) } else { 0 };
         // SAFETY: the pages up to the last query exist; rows have SEGMENT scores.
         unsafe {
             for slot in (0..keys).step_by(PAGE) {
-                if rows.len() <= FETCHING_ROWS {
-                    self.0.fetch::<S>(start + slot + PAGE, 0);
-                    self.0.fetch::<S>(start + slot, 1);
-                }
-                K::scores::<S>(product(slot));
+                let next = if slot + PAGE < keys { (start + slot + PAGE, 0) } else { (start, 1) };
+                K::scores::<S>(PageProduct { ahead: ahead((start + slot, 0), next), ..product(slot) });
             }
             for row in rows.clone() {
                 let end = (self.0.position + row / self.0.group + 1 - start).min(keys);
@@ -385,7 +383,9 @@ impl<K: Stored> Attention<'_, K> {
                 *latest.add(row) = softmax::<S>(scores, valid, keys);
             }
             for slot in (0..keys).step_by(PAGE) {
+                let next = (start + slot + PAGE, usize::from(slot + PAGE < keys));
                 K::values::<S>(PageProduct {
+                    ahead: ahead((start + slot, 1), next),
                     x: scores.add(slot),
                     x_stride: SEGMENT,
                     out: segment,

@@ -54,6 +54,8 @@ pub struct PageProduct<'a> {
     pub out_stride: usize,
     /// Whether to go on from the sums that `out` holds.
     pub accumulate: bool,
+    /// Bytes from this part of the page to the one that is read next; 0 if it need not be fetched.
+    pub ahead: isize,
     /// `[PAGE, head_dim]` of scratch.
     pub room: *mut f32,
 }
@@ -95,6 +97,7 @@ impl PageProduct<'_> {
             out: self.out,
             out_stride: self.out_stride,
             accumulate: self.accumulate,
+            ahead: self.ahead,
         }
     }
 

@@ -60,8 +60,13 @@ unsafe fn tiles<S: Simd, P: Page>(product: &PageProduct, groups: usize, page: &P
             let rows = (product.rows.end - row).min(ROWS);
             let mut group = 0;
             while group < groups {
-                let count = (groups - group).min(GROUPS);
+                let count = match groups - group {
+                    4.. if rows <= 2 && S::FLOAT_TILE == (2, 8) => 4,
+                    left => left.min(GROUPS),
+                };
                 match (count, rows) {
+                    (4, 2) => tile::<S, P, 4, 2>(product, page, group, row),
+                    (4, _) => tile::<S, P, 4, 1>(product, page, group, row),
                     (2, 4) => tile::<S, P, 2, 4>(product, page, group, row),
                     (2, 3) => tile::<S, P, 2, 3>(product, page, group, row),
                     (2, 2) => tile::<S, P, 2, 2>(product, page, group, row),
@@ -89,6 +94,7 @@ unsafe fn tile<S: Simd, P: Page, const G: usize, const R: usize>(
     unsafe {
         let x: [*const f32; R] = std::array::from_fn(|r| product.x.add((row + r) * product.x_stride));
         let out = |g: usize, r: usize| product.out.add((row + r) * product.out_stride + (group + g) * LANES);
+        let ahead = if row == product.rows.start { product.ahead } else { 0 };
         let mut acc = [[S::splat(0.0); R]; G];
         if product.accumulate {
             for g in 0..G {
@@ -105,6 +111,11 @@ unsafe fn tile<S: Simd, P: Page, const G: usize, const R: usize>(
             }
             for col in first..cols.min(first + LANES) {
                 let mut values = [S::splat(0.0); G];
+                if ahead != 0 && col % (64 / LANES) == 0 {
+                    for g in 0..G {
+                        S::prefetch(page.at(group + g, col).wrapping_offset(ahead));
+                    }
+                }
                 for g in 0..G {
                     values[g] = page.value::<S>(&scales[g], group + g, col);
                 }
@@ -138,6 +149,8 @@ trait Page {
     unsafe fn scales<S: Simd>(&self, group: usize, first: usize) -> Self::Scales<S>;
     /// Column `col` of a group, one of those that the scales belong to.
     unsafe fn value<S: Simd>(&self, scales: &Self::Scales<S>, group: usize, col: usize) -> S::F;
+    /// A column of a group.
+    fn at(&self, group: usize, col: usize) -> *const u8;
     /// Columns from one group to the next.
     fn stride(&self) -> usize;
     fn room(&self) -> *mut f32;
@@ -184,7 +197,12 @@ impl Page for Keys<'_> {
 
     #[inline(always)]
     unsafe fn value<S: Simd>(&self, scales: &S::F, group: usize, col: usize) -> S::F {
-        unsafe { S::mul(S::load_i8(self.q.add((group * self.stride() + col) * LANES)), *scales) }
+        unsafe { S::mul(S::load_i8(self.at(group, col)), *scales) }
+    }
+
+    #[inline(always)]
+    fn at(&self, group: usize, col: usize) -> *const u8 {
+        self.q.wrapping_add((group * self.stride() + col) * LANES)
     }
 
     #[inline(always)]
@@ -223,8 +241,12 @@ impl Page for Values<'_> {
 
     #[inline(always)]
     unsafe fn value<S: Simd>(&self, scales: &[f32; LANES], group: usize, col: usize) -> S::F {
-        let q = self.q.wrapping_add((group * self.stride() + col) * LANES);
-        unsafe { S::mul(S::load_i8(q), S::splat(scales[col % LANES])) }
+        unsafe { S::mul(S::load_i8(self.at(group, col)), S::splat(scales[col % LANES])) }
+    }
+
+    #[inline(always)]
+    fn at(&self, group: usize, col: usize) -> *const u8 {
+        self.q.wrapping_add((group * self.stride() + col) * LANES)
     }
 
     #[inline(always)]

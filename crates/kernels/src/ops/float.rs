@@ -30,6 +30,8 @@ impl<E: Element> Kernel for Float<E> {
     }
 }
 
+/// Tokens up to which four panels are taken at once.
+const FEW_TOKENS: usize = 4;
 /// Tokens from which on narrow values are unpacked once for all of them.
 const UNPACKED_TOKENS: usize = 16;
 /// Columns that are unpacked at once: two panels of them take half of a first-level cache of 32 KiB.
@@ -50,9 +52,14 @@ impl<E: Element> Float<E> {
         // SAFETY: each tile lies within the range and the tokens.
         unsafe {
             // Few tokens leave registers for more panels, whose independent sums hide the latency of an addition.
-            while tokens.len() <= 2 && T > 2 && panel + 4 <= self.0.range.end {
-                for token in tokens.clone() {
-                    self.tile::<S, E, 4, 1>(panel, token, self.columns(panel));
+            while tokens.len() <= FEW_TOKENS && T > 4 && panel + 4 <= self.0.range.end {
+                let columns = self.columns(panel);
+                match tokens.len() {
+                    4 => self.tile::<S, E, 4, 4>(panel, tokens.start, columns),
+                    3 => self.tile::<S, E, 4, 3>(panel, tokens.start, columns),
+                    2 => self.tile::<S, E, 4, 2>(panel, tokens.start, columns),
+                    1 => self.tile::<S, E, 4, 1>(panel, tokens.start, columns),
+                    _ => {}
                 }
                 panel += 4;
             }
@@ -135,6 +142,7 @@ impl<E: Element> Float<E> {
         unsafe {
             let x: [*const f32; T] = std::array::from_fn(|t| m.x.add((token + t) * m.x_stride + range.start));
             let out = |r: usize, t: usize| m.out.add((token + t) * m.out_stride + (panel + r) * LANES);
+            let ahead = if token == m.tokens.start { m.ahead } else { 0 };
             let mut acc = [[S::splat(0.0); T]; R];
             if m.accumulate || range.start > 0 {
                 for r in 0..R {
@@ -146,7 +154,11 @@ impl<E: Element> Float<E> {
             for col in 0..range.len() {
                 let mut values = [S::splat(0.0); R];
                 for r in 0..R {
-                    values[r] = W::load::<S>(w[r].add(col * LANES * W::BYTES));
+                    let at = w[r].add(col * LANES * W::BYTES);
+                    if ahead != 0 && col % (64 / LANES / W::BYTES).max(1) == 0 {
+                        S::prefetch(at.wrapping_offset(ahead));
+                    }
+                    values[r] = W::load::<S>(at);
                 }
                 for t in 0..T {
                     let xv = S::splat(*x[t].add(col));

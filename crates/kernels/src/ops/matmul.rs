@@ -63,6 +63,8 @@ pub struct FloatMatMul {
     pub out_stride: usize,
     /// Whether to go on from the sums that `out` holds.
     pub accumulate: bool,
+    /// Bytes from a weight to what the first tokens fetch when they read it; 0 to fetch nothing.
+    pub ahead: isize,
 }
 
 impl<'a> IntMatMul<'a> {

@@ -184,3 +184,14 @@ pub unsafe trait Simd: Copy + 'static {
         }
     }
 }
+
+/// Fetches the cache line of `p`, which need not exist, into a second-level cache, where the processor can.
+pub fn prefetch(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 has the instruction; prefetching an address that does not exist does nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
