@@ -158,7 +158,8 @@ fn stream(
                 }
             }
             encoded.resize(target.row_bytes(count), 0);
-            (target.encode)(tier, &values, &mut encoded);
+            let unmade = || ConvertError::NotMade { tensor: tensor.name.clone(), dtype: target };
+            target.encode.ok_or_else(unmade)?(tier, &values, &mut encoded);
             if !(target.finite)(&encoded) && values.iter().all(|v| v.is_finite()) {
                 return Err(ConvertError::TooLarge { tensor: tensor.name.clone(), dtype: target });
             }
@@ -179,8 +180,9 @@ fn stream(
 pub(super) fn is_exact(tensor: &Tensor, change: Change, dtype: DType, tier: Tier) -> bool {
     let found = tensor.to_f32();
     let values: Vec<f32> = found.iter().map(|value| change.of(*value)).collect();
+    let Some(encode) = dtype.encode else { return false };
     let mut blocks = vec![0; dtype.row_bytes(values.len())];
-    (dtype.encode)(tier, &values, &mut blocks);
+    encode(tier, &values, &mut blocks);
     let mut back = vec![0.0; values.len()];
     (dtype.decode)(&blocks, &mut back);
     if change == Change::Logarithm {
