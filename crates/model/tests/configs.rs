@@ -277,7 +277,11 @@ fn linear_scaling_divides_frequencies() {
 
 /// The `llama` case with keys of its `config.json` replaced; null removes one.
 fn load_changed(changes: &Value) -> String {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints/llama");
+    load_changed_case("llama", changes)
+}
+
+fn load_changed_case(case: &str, changes: &Value) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints").join(case);
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(source.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
     let mut config: Value = serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
@@ -392,5 +396,50 @@ fn tensors_must_fit_the_settings() {
     for (changes, expected) in cases {
         let found = load_changed(&changes);
         assert!(found.contains(expected), "{changes}: {found}");
+    }
+}
+
+#[test]
+fn experts_must_fit_the_settings() {
+    let cases = [
+        ("qwen3moe", json!({}), "loaded"),
+        (
+            "qwen3moe",
+            json!({"num_local_experts": 8}),
+            "tensor model.layers.0.mlp.gate.weight: expected shape [8, 32], found shape [7, 32]",
+        ),
+        (
+            "qwen3moe",
+            json!({"moe_intermediate_size": 32}),
+            "tensor model.layers.0.mlp.experts.0.gate_proj.weight: expected shape [32, 32], found shape [24, 32]",
+        ),
+        ("qwen3moe", json!({"mlp_only_layers": [0]}), "no tensor model.layers.0.mlp.gate_proj.weight"),
+        ("qwen3moe", json!({"num_experts_per_tok": 8}), "expected from 1 to 7 experts a position, found 8"),
+        ("qwen3moe-stacked", json!({"mlp_only_layers": []}), "no tensor model.layers.1.mlp.gate.weight"),
+        (
+            "qwen3moe-stacked",
+            json!({"moe_intermediate_size": 25}),
+            "tensor model.layers.0.mlp.experts.gate_up_proj: expected shape [7, 50, 32], found shape [7, 48, 32]",
+        ),
+        (
+            "granitemoe",
+            json!({"intermediate_size": 40}),
+            "tensor model.layers.0.block_sparse_moe.input_linear.weight: expected shape [5, 80, 32], found shape [5, 96, 32]",
+        ),
+        (
+            "granitemoe",
+            json!({"model_type": "granitemoeshared", "architectures": null, "shared_intermediate_size": 40}),
+            "no tensor model.layers.0.shared_mlp.input_linear.weight",
+        ),
+        (
+            "granitemoeshared",
+            json!({"shared_intermediate_size": 0}),
+            "expected no such tensor in a model of architecture granitemoe, found one of shape [80, 32]",
+        ),
+        ("olmoe", json!({"clip_qkv": 8.0}), "clip_qkv is 8; supported is null"),
+    ];
+    for (case, changes, expected) in cases {
+        let found = load_changed_case(case, &changes);
+        assert!(found.contains(expected), "{case} {changes}: {found}");
     }
 }
