@@ -112,7 +112,7 @@ impl Operands<'_> {
                 MatMulFn::F32(run) => {
                     let Input { x, stride: x_stride } = input;
                     let (panels, accumulate) = (first, false);
-                    let tokens_few = tokens.len() <= FEW_ROWS;
+                    let fetch = if tokens.len() <= FEW_ROWS { Fetch::Ahead(FETCH) } else { Fetch::Nothing };
                     let m = FloatMatMul {
                         panels,
                         panel_bytes,
@@ -124,7 +124,7 @@ impl Operands<'_> {
                         out,
                         out_stride,
                         accumulate,
-                        fetch: if tokens_few { Fetch::Ahead(FETCH) } else { Fetch::Nothing },
+                        fetch,
                     };
                     run(tier, m);
                 }
