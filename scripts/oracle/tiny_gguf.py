@@ -24,8 +24,13 @@ from llama_cpp_convert import reference_gguf
 from tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS, MERGES, SPECIAL, TOKENS
 
 PLAIN = ["llama", "llama3-rope", "qwen2", "qwen3"]
-# Its converter knows the unified Gemma 4 only with what sees; no windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet.
-WITHOUT = ["gemma4-unified", "mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed"]
+# Its converter knows the unified Gemma 4 only with what sees.
+# No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet. Its converter makes layers of
+# Granite 4 rotate, knows no layers without experts beside others, and no experts of Granite as they are in memory.
+WITHOUT = [
+    "gemma4-unified", "mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed", "granite4-nope", "qwen3moe-stacked",
+    "granitemoe-stacked",
+]  # fmt: skip
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -132,6 +137,8 @@ def main() -> None:
         if sys.argv[3:] and weights.parent.name not in sys.argv[3:]:
             continue
         out = weights.with_name("model.gguf")
+        if sys.argv[3:] and weights.parent.name not in sys.argv[3:]:
+            continue
         if weights.parent.name in PLAIN:
             convert(weights.parent, out)
         elif weights.parent.name not in WITHOUT:

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use formats::{Checkpoint, Config, Format, RawType, TensorInfo};
-use model::arch::{Architecture, DecoderConfig, Ternary};
+use model::arch::{Architecture, DecoderConfig, Experts, Ternary};
 use pipeline::card::Card;
 use serde::Serialize;
 
@@ -49,11 +49,27 @@ pub struct Shape {
     pub layers: usize,
     pub hidden: usize,
     pub intermediate: usize,
+    /// Of a mixture of experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertFacts>,
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
     pub vocab: usize,
     pub kv_bytes_per_token: KvBytes,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ExpertFacts {
+    pub count: usize,
+    /// How many a token takes.
+    pub used: usize,
+    /// Width of each.
+    pub intermediate: usize,
+    /// Width of the expert that all tokens take.
+    pub shared: Option<usize>,
+    /// Parameters of experts that a token does not take.
+    pub idle_parameters: u64,
 }
 
 /// Models by number of parameters, in billions rounded to one decimal.
@@ -174,12 +190,22 @@ impl Shape {
             layers: config.layers,
             hidden: config.hidden,
             intermediate: config.intermediate,
+            experts: config.experts.as_ref().map(|experts| ExpertFacts::of(experts, config.hidden)),
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             vocab: config.vocab,
             kv_bytes_per_token,
         }
+    }
+}
+
+impl ExpertFacts {
+    fn of(experts: &Experts, hidden: usize) -> Self {
+        let layers = experts.layers.iter().filter(|sparse| **sparse).count() as u64;
+        let each = 3 * hidden as u64 * experts.intermediate as u64;
+        let Experts { count, used, intermediate, shared, .. } = *experts;
+        Self { count, used, intermediate, shared, idle_parameters: layers * (count - used) as u64 * each }
     }
 }
 

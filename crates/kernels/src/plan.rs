@@ -1,7 +1,11 @@
 //! A decoder described as data: what a backend compiles.
 
+mod mixture;
+
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use mixture::{Ffn, Mixture, Router, RouterScore, SharedExpert};
 
 use crate::DType;
 
@@ -311,7 +315,7 @@ pub struct Layer {
     pub attention: Attention,
     pub attn_post_norm: Option<Vec<f32>>,
     pub ffn_norm: Option<Vec<f32>>,
-    pub ffn: FeedForward,
+    pub ffn: Ffn,
     pub ffn_post_norm: Option<Vec<f32>>,
     pub input: Option<TakeInput>,
     pub scale: f32,
@@ -319,18 +323,24 @@ pub struct Layer {
 
 impl Layer {
     /// With norms before attention and before the feed-forward layer.
-    pub fn plain(attn_norm: Vec<f32>, attention: Attention, ffn_norm: Vec<f32>, ffn: FeedForward) -> Self {
-        let (attn_norm, ffn_norm) = (Some(attn_norm), Some(ffn_norm));
+    pub fn plain(attn_norm: Vec<f32>, attention: Attention, ffn_norm: Vec<f32>, ffn: impl Into<Ffn>) -> Self {
+        let (attn_norm, ffn_norm, ffn) = (Some(attn_norm), Some(ffn_norm), ffn.into());
         let (attn_post_norm, ffn_post_norm, input) = (None, None, None);
         Self { attn_norm, attention, attn_post_norm, ffn_norm, ffn, ffn_post_norm, input, scale: 1.0 }
     }
 
     /// Its linear nodes, in the order in which a token meets them.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        let (a, f) = (&self.attention, &self.ffn);
+        self.shares().map(|(linear, _)| linear)
+    }
+
+    /// Likewise, with the share of positions that meet each: 1 but for the experts of a mixture.
+    pub fn shares(&self) -> impl Iterator<Item = (&Linear, f64)> {
+        let a = &self.attention;
         let attention = [Some(&a.q), a.k.as_ref(), a.v.as_ref(), Some(&a.o)].into_iter().flatten();
         let input = self.input.iter().flat_map(|input| [&input.gate, &input.projection]);
-        attention.chain([&f.gate, &f.up, &f.down]).chain(input)
+        let always = |linear| (linear, 1.0);
+        attention.map(always).chain(self.ffn.shares()).chain(input.map(always))
     }
 }
 
@@ -379,17 +389,26 @@ pub struct DecoderPlan {
 impl DecoderPlan {
     /// Every linear node, in the order in which a token meets them; the head last.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        let inputs = self.inputs.iter().map(|inputs| &inputs.projection);
-        inputs.chain(self.layers.iter().flat_map(Layer::linears)).chain(std::iter::once(&self.head))
+        self.shares().map(|(linear, _)| linear)
     }
 
-    /// Bytes of file weights that decoding one token reads.
-    pub fn bytes_per_token(&self) -> usize {
+    fn shares(&self) -> impl Iterator<Item = (&Linear, f64)> {
+        let inputs = self.inputs.iter().map(|inputs| (&inputs.projection, 1.0));
+        inputs.chain(self.layers.iter().flat_map(Layer::shares)).chain(std::iter::once((&self.head, 1.0)))
+    }
+
+    /// Bytes of file weights of all linear nodes.
+    pub fn weight_bytes(&self) -> usize {
         self.linears().map(|l| l.weight.data.len()).sum()
     }
 
-    /// Multiply-adds of all linear nodes for one position, the head included.
+    /// Bytes of file weights that decoding one token reads: of a mixture's experts, those of the chosen.
+    pub fn bytes_per_token(&self) -> usize {
+        self.shares().map(|(l, share)| l.weight.data.len() as f64 * share).sum::<f64>() as usize
+    }
+
+    /// Multiply-adds of all linear nodes that one position meets, the head included.
     pub fn macs_per_token(&self) -> usize {
-        self.linears().map(|l| l.shard.len() * l.weight.cols).sum()
+        self.shares().map(|(l, share)| (l.shard.len() * l.weight.cols) as f64 * share).sum::<f64>() as usize
     }
 }

@@ -55,7 +55,8 @@ impl Buffers {
         let hidden = spread(model.hidden);
         let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.attention.qkv.get(i).map_or(0, |node| node.padded_rows())));
         // The unit of a layer's input has its place there too.
-        let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows()).max(model.inputs.as_ref().map_or(0, |i| i.width));
+        let ffn = widest(&|l| l.ffn.whole().map_or(0, |ffn| ffn.gate_up[0].padded_rows()))
+            .max(model.inputs.as_ref().map_or(0, |i| i.width));
         let inputs = model.inputs.as_ref().map_or(0, |inputs| inputs.projection.padded_rows());
         let heads = spread(widest(&|l| l.attention.dims.heads * l.attention.dims.padded_head()));
         let (qkv, gate_up_stride) = (spread(q + k + v), spread(2 * ffn));

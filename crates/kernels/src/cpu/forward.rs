@@ -6,15 +6,18 @@
 
 mod attend;
 mod inputs;
+mod mixture;
 mod tiles;
 
 use std::ops::Range;
 use std::sync::Mutex;
 
+use mixture::Slots;
+
 use super::buffers::{Buffers, activations};
 use super::matmuls::{Input, Product, expect, matmuls};
 use super::pages::Pages;
-use super::weights::{Model, Norm, PackedLinear, Rounding};
+use super::weights::{Model, Norm, PackedFeedForward, PackedFfn, PackedLinear, Rounding};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
 use crate::ops::attention::{PagePtr, Scratch};
@@ -58,6 +61,8 @@ pub struct Forward {
     scratch: Mutex<Vec<Scratch>>,
     /// What segments of attention give, where threads share an item.
     partials: Vec<f32>,
+    /// Rows of experts, if there are any.
+    slots: Option<Slots>,
 }
 
 impl Forward {
@@ -70,7 +75,7 @@ impl Forward {
             let no_memory = BackendError::Memory { what: "activations", bytes: rows * cols };
             QuantizedRows::new(rows, cols).ok_or(no_memory)
         };
-        let ffn = model.layers.iter().map(|l| l.ffn.down.cols).max().unwrap_or(0);
+        let ffn = model.layers.iter().filter_map(|l| l.ffn.whole()).map(|ffn| ffn.down.cols).max().unwrap_or(0);
         let ffn = ffn.max(model.inputs.as_ref().map_or(0, |inputs| inputs.width));
         Ok(Self {
             tier,
@@ -79,6 +84,7 @@ impl Forward {
             logits: activations(LOGITS_AT_ONCE.min(rows) * model.head.padded_rows())?,
             scratch: Mutex::new(Vec::new()),
             partials: Vec::new(),
+            slots: Slots::new(&model, rows)?,
             model,
             team,
         })
@@ -91,24 +97,14 @@ impl Forward {
     /// Bytes of the buffers.
     pub fn buffer_bytes(&self) -> usize {
         let quantized: usize = self.quantized.iter().map(QuantizedRows::bytes).sum();
-        self.buffers.bytes() + quantized + self.logits.bytes()
+        let slots = self.slots.as_ref().map_or(0, Slots::bytes);
+        self.buffers.bytes() + quantized + self.logits.bytes() + slots
     }
 
     /// Runs `rows` through the decoder: stores their keys and values and writes the logits of those that want them,
     /// `[wanted, vocab]`. The rows of a span follow one another in ascending position; `tables` has each span's pages.
     pub fn run(&mut self, rows: &[Row], tables: &[Vec<PagePtr>], pages: &Pages, logits: &mut [f32]) {
-        let mut pass = Pass {
-            tier: self.tier,
-            model: &self.model,
-            buffers: &self.buffers,
-            scratch: &self.scratch,
-            partials: &mut self.partials,
-            quantized: &mut self.quantized,
-            team: &mut self.team,
-            rows,
-            tables,
-            pages,
-        };
+        let mut pass = self.pass(rows, tables, pages);
         pass.embed();
         pass.inputs();
         for layer in 0..pass.model.layers.len() {
@@ -116,7 +112,25 @@ impl Forward {
             pass.feed_forward(layer);
             pass.take_input(layer);
         }
-        pass.head(&self.logits, logits);
+        pass.head(logits);
+    }
+
+    /// A chunk of rows under way.
+    fn pass<'a>(&'a mut self, rows: &'a [Row], tables: &'a [Vec<PagePtr>], pages: &'a Pages) -> Pass<'a> {
+        Pass {
+            tier: self.tier,
+            model: &self.model,
+            buffers: &self.buffers,
+            scratch: &self.scratch,
+            partials: &mut self.partials,
+            slots: self.slots.as_mut(),
+            quantized: &mut self.quantized,
+            team: &mut self.team,
+            rows,
+            tables,
+            pages,
+            logits: &self.logits,
+        }
     }
 }
 
@@ -125,8 +139,11 @@ struct Pass<'a> {
     tier: Tier,
     model: &'a Model,
     buffers: &'a Buffers,
+    /// As [`Forward::logits`].
+    logits: &'a Buffer<f32>,
     scratch: &'a Mutex<Vec<Scratch>>,
     partials: &'a mut Vec<f32>,
+    slots: Option<&'a mut Slots>,
     quantized: &'a mut [QuantizedRows; 2],
     team: &'a mut Team,
     rows: &'a [Row],
@@ -142,8 +159,8 @@ impl Pass<'_> {
 
     /// Lays out quantized buffer `which` as the input of these nodes. How they want it rounded: ternary nodes stand among
     /// their like.
-    fn lay_out(&mut self, which: usize, linears: &[PackedLinear]) -> Rounding {
-        let taker = linears.iter().find(|l| l.takes_int8());
+    fn lay_out<'l>(&mut self, which: usize, linears: impl IntoIterator<Item = &'l PackedLinear>) -> Rounding {
+        let taker = linears.into_iter().find(|l| l.takes_int8());
         taker.inspect(|l| self.quantized[which].set_cols(l.cols)).map_or(Rounding::None, PackedLinear::rounding)
     }
 
@@ -283,18 +300,29 @@ impl Pass<'_> {
             self.norm_in_place(x, stride, attention.o.cols, &attention.sub_norm, 0, rounding);
         }
         let product = [Product { linear: &attention.o, out: b.y.ptr(), out_stride: b.hidden }];
-        expect(self.model, self.team, &weights.ffn.gate_up[..1], n);
+        expect(self.model, self.team, weights.ffn.first(), n);
         self.matmuls(Input { x, stride }, n, &product);
     }
 
-    /// `x += y; y = down(act(gate(norm(x))) * up(norm(x)))`.
+    /// `x += y; y = ffn(norm(x))`.
     fn feed_forward(&mut self, index: usize) {
-        let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[index]);
-        let weights = &layer.ffn;
-        let n = self.rows.len();
-        let rounding = self.lay_out(0, &weights.gate_up);
-        let added = Added::Y { post: layer.attn_post_norm.as_ref(), scale: 1.0 };
-        self.norm(n, added, &layer.ffn_norm, rounding, &|r| r);
+        let (model, layer) = (self.model, &self.model.layers[index]);
+        let rounding = self.lay_out(0, layer.ffn.takers());
+        let post = Added::Y { post: layer.attn_post_norm.as_ref(), scale: 1.0 };
+        self.norm(self.rows.len(), post, &layer.ffn_norm, rounding, &|r| r);
+        let next = match &layer.input {
+            Some(take) => std::slice::from_ref(&take.gate),
+            None => first_of(model, index + 1),
+        };
+        match &layer.ffn {
+            PackedFfn::Dense(ffn) => self.gated(ffn, next),
+            PackedFfn::Mixture(mixture) => self.mixture(mixture, next),
+        }
+    }
+
+    /// `y = down(act(gate(x)) * up(x))`, of the input x that stays as it is; `next` are the weights that are read after it.
+    fn gated(&mut self, weights: &PackedFeedForward, next: &[PackedLinear]) {
+        let (tier, b, n) = (self.tier, self.buffers, self.rows.len());
         let rounding = self.lay_out(1, std::slice::from_ref(&weights.down));
         // What takes the whole row comes after all panels.
         let last = weights.sub_norm.is_none() && rounding != Rounding::Row;
@@ -329,25 +357,15 @@ impl Pass<'_> {
             self.norm_in_place(x, b.gate_up_stride, cols, &weights.sub_norm, 1, rounding);
         }
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
-        match &layer.input {
-            Some(take) => expect(self.model, self.team, std::slice::from_ref(&take.gate), n),
-            None => self.expect_layer(index + 1),
-        }
         let [_, hidden] = &*self.quantized;
+        expect(self.model, self.team, next, n);
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }
 
-    /// Tells the team that the first matmul of this layer comes next, or that of the head behind all layers.
-    fn expect_layer(&mut self, layer: usize) {
-        let head = std::slice::from_ref(&self.model.head);
-        let next = self.model.layers.get(layer).map_or(head, |layer| &layer.attention.qkv[..]);
-        expect(self.model, self.team, next, self.rows.len());
-    }
-
-    /// The logits of the rows that want them, through `scratch` if they do not fill whole lanes.
-    fn head(&mut self, scratch: &Buffer<f32>, logits: &mut [f32]) {
-        let (model, b) = (self.model, self.buffers);
+    /// The logits of the rows that want them, through the scratch if they do not fill whole lanes.
+    fn head(&mut self, logits: &mut [f32]) {
+        let (model, b, scratch) = (self.model, self.buffers, self.logits);
         let (tier, vocab, width) = (self.tier, model.vocab, model.head.padded_rows());
         let (factor, cap) = (model.scales.logits, model.scales.logit_softcap);
         let wanted: Vec<usize> = (0..self.rows.len()).filter(|r| self.rows[*r].logits).collect();
@@ -390,6 +408,11 @@ enum Added<'a> {
         post: Option<&'a Buffer<f32>>,
         scale: f32,
     },
+}
+
+/// What layer `layer` reads first, or the head behind all layers.
+fn first_of(model: &Model, layer: usize) -> &[PackedLinear] {
+    model.layers.get(layer).map_or(std::slice::from_ref(&model.head), |layer| &layer.attention.qkv)
 }
 
 /// What the layers before layer `layer` leave to add.

@@ -1,14 +1,18 @@
 //! A plan's weights in the run layout.
 
+mod mixture;
+
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use mixture::{PackedFfn, PackedMixture};
 
 use super::image::{self, ImageFile, Keeper, Panels};
 use crate::DType;
 use crate::backend::{BackendError, Observer};
 use crate::buffer::Buffer;
 use crate::plan::{
-    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, QueryGrowth, Rope, Scales,
+    Activation, Attention, DecoderPlan, FeedForward, Ffn, HeadNorm, Layer, Linear, NormKind, QueryGrowth, Rope, Scales,
     TakeInput, TokenInputs, Weight,
 };
 use crate::quant::panel::{self, BLOCK, MatMulFn};
@@ -80,7 +84,7 @@ pub struct PackedLayer {
     pub attention: PackedAttention,
     pub attn_post_norm: Norm,
     pub ffn_norm: Norm,
-    pub ffn: PackedFeedForward,
+    pub ffn: PackedFfn,
     pub ffn_post_norm: Norm,
     pub input: Option<PackedTakeInput>,
     pub scale: f32,
@@ -138,9 +142,9 @@ pub struct PackedTokenInputs {
 impl PackedLayer {
     /// Its nodes in the order of [`Layer::linears`].
     fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
-        let (a, f) = (&self.attention, &self.ffn);
+        let a = &self.attention;
         let input = self.input.iter().flat_map(|input| [&input.gate, &input.projection]);
-        a.qkv.iter().chain([&a.o]).chain(&f.gate_up).chain([&f.down]).chain(input)
+        a.qkv.iter().chain([&a.o]).chain(self.ffn.linears()).chain(input)
     }
 }
 
@@ -196,7 +200,7 @@ impl Model {
             Some(panels) => (panels, None),
             None => {
                 let panels = Arc::new(zeroed("weights", bytes)?);
-                let total = plan.bytes_per_token();
+                let total = plan.weight_bytes();
                 let mut packer = Packer { team, observer, panels: &panels, done: 0, total };
                 plan.linears().zip(nodes.linears()).for_each(|(linear, packed)| packer.pack(linear, packed));
                 let keeper = image.and_then(|image| Keeper::start(image, &plan, &panels));
@@ -274,17 +278,24 @@ fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
             check_norm("norm", norm.as_deref(), h)?;
         }
         check_attention(plan, &layer.attention)?;
-        let ffn = &layer.ffn;
-        let f = ffn.gate.shard.len();
-        check_alike("gate and up", &[&ffn.gate, &ffn.up])?;
-        check_norm("feed-forward norm", ffn.sub_norm.as_deref(), f)?;
-        for (linear, rows, cols) in [(&ffn.gate, f, h), (&ffn.up, f, h), (&ffn.down, h, f)] {
-            check_linear(linear, rows, cols)?;
+        match &layer.ffn {
+            Ffn::Dense(ffn) => check_feed_forward(ffn, h)?,
+            Ffn::Mixture(mixture) => mixture::check(mixture, h)?,
         }
     }
     check_norm("output norm", Some(&plan.output_norm), h)?;
     check_linear(&plan.head, plan.vocab, h)?;
     check_weight(&plan.embedding, plan.vocab, h)
+}
+
+fn check_feed_forward(ffn: &FeedForward, h: usize) -> Result<(), BackendError> {
+    let f = ffn.gate.shard.len();
+    check_alike("gate and up", &[&ffn.gate, &ffn.up])?;
+    check_norm("feed-forward norm", ffn.sub_norm.as_deref(), f)?;
+    for (linear, rows, cols) in [(&ffn.gate, f, h), (&ffn.up, f, h), (&ffn.down, h, f)] {
+        check_linear(linear, rows, cols)?;
+    }
+    Ok(())
 }
 
 fn wrong(what: String) -> Result<(), BackendError> {
@@ -476,7 +487,7 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Nodes, usize), BackendErro
             attention: attention(&layer.attention, &mut linear)?,
             attn_post_norm: norm(layer.attn_post_norm.as_deref())?,
             ffn_norm: norm(layer.ffn_norm.as_deref())?,
-            ffn: feed_forward(&layer.ffn, &mut linear)?,
+            ffn: mixture::lay_out(&layer.ffn, &mut linear)?,
             ffn_post_norm: norm(layer.ffn_post_norm.as_deref())?,
             input: layer.input.as_ref().map(|input| take_input(input, &mut linear)).transpose()?,
             scale: layer.scale,

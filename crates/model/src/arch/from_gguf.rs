@@ -1,15 +1,16 @@
 //! What GGUF files name alike for every architecture: keys that begin with the architecture's name.
 
 use formats::gguf::{Array, FromValue, Metadata};
-use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
+use kernels::plan::{Activation, NormKind, RopeStyle, RouterScore, Scales};
 
-use super::config::{Biases, DecoderConfig, Norms, Presence, QkNorm};
+use super::config::{Biases, DecoderConfig, Experts, Norms, Presence, QkNorm};
 use super::rope::{RopeScaling, RopeSettings};
 use crate::ModelError;
 
 /// Keys of variants that the plain decoder lacks, with the one value that changes nothing.
-const NEUTRAL_ONLY: [(&str, f64); 9] = [
-    ("expert_count", 0.0),
+const NEUTRAL_ONLY: [(&str, f64); 10] = [
+    (EXPERT_COUNT, 0.0),
+    ("expert_group_count", 1.0),
     ("attention.clamp_kqv", 0.0),
     ("attention.max_alibi_bias", 0.0),
     ("attn_logit_softcapping", 0.0),
@@ -74,6 +75,7 @@ pub fn base(
             Some(size) => size,
             None => keys.require(FEED_FORWARD)?,
         },
+        experts: None,
         vocab: keys.vocab()?,
         context,
         norm: NormKind::Rms,
@@ -113,6 +115,60 @@ pub fn base(
 /// Sizes that may be lists with one for each layer.
 pub const KV_HEADS: &str = "attention.head_count_kv";
 pub const FEED_FORWARD: &str = "feed_forward_length";
+/// Experts in a layer.
+pub const EXPERT_COUNT: &str = "expert_count";
+
+/// The mixture that the keys of `architecture` describe, in every layer: softmax scores, normalized unless the file tells
+/// otherwise where `normalized` says so.
+///
+/// # Errors
+/// A key is missing or of the wrong type, or asks for another score.
+pub fn experts(
+    metadata: &Metadata,
+    architecture: &str,
+    decoder: &DecoderConfig,
+    normalized: bool,
+) -> Result<Experts, ModelError> {
+    let keys = Keys { metadata, architecture };
+    let score = match keys.get::<u32>("expert_gating_func")? {
+        None | Some(0 | SOFTMAX) => RouterScore::Softmax,
+        Some(SIGMOID) => RouterScore::Sigmoid,
+        Some(other) => return Err(keys.unsupported("expert_gating_func", other, "1 (softmax) or 2 (sigmoid)")),
+    };
+    Ok(Experts {
+        count: keys.require(EXPERT_COUNT)?,
+        used: keys.require("expert_used_count")?,
+        intermediate: keys.get("expert_feed_forward_length")?.unwrap_or(decoder.intermediate),
+        score,
+        normalized: keys.get("expert_weights_norm")?.unwrap_or(normalized),
+        // 0 stands for "not set".
+        scale: keys.get("expert_weights_scale")?.filter(|scale| *scale != 0.0).unwrap_or(1.0),
+        shared: keys.get("expert_shared_feed_forward_length")?.filter(|width| *width > 0),
+        shared_gate: false,
+        layers: vec![true; decoder.layers],
+    })
+}
+
+/// As [`experts`], where experts whose width the file does not tell share that of a feed-forward layer.
+///
+/// # Errors
+/// As [`experts`].
+pub fn shared_width_experts(
+    metadata: &Metadata,
+    architecture: &str,
+    decoder: &DecoderConfig,
+    normalized: bool,
+) -> Result<Experts, ModelError> {
+    let mut experts = experts(metadata, architecture, decoder, normalized)?;
+    let told: Option<usize> = Keys { metadata, architecture }.get("expert_feed_forward_length")?;
+    experts.intermediate = told.unwrap_or(decoder.intermediate / experts.used.max(1));
+    Ok(experts)
+}
+
+/// Scores by their numbers in `expert_gating_func`.
+pub const SOFTMAX: u32 = 1;
+pub const SIGMOID: u32 = 2;
+
 /// Positions that a sliding layer sees.
 pub const SLIDING_WINDOW: &str = "attention.sliding_window";
 /// The epsilon of norms that subtract the mean.

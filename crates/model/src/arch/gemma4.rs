@@ -36,6 +36,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         ("per_layer_model_proj", "model.per_layer_model_projection"),
         ("per_layer_proj_norm", "model.per_layer_projection_norm"),
     ],
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,

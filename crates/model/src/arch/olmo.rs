@@ -17,6 +17,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: &[],
+    packings: &[],
     gguf_rope: RopeStyle::Interleaved,
     hf_biases: &[],
     write_hf: |decoder: &DecoderConfig, out: &mut Map<String, Value>| {

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Added, Pass, each_row, run_norm};
-use crate::cpu::matmuls::{Input, Product, matmuls};
+use super::{Added, Pass, each_row, first_of, run_norm};
+use crate::cpu::matmuls::{Input, Product, expect, matmuls};
 use crate::cpu::weights::Rounding;
 use crate::ops::glu::Glu;
 use crate::quant::panel::BLOCK;
@@ -68,7 +68,7 @@ impl Pass<'_> {
         };
         let stream = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, model, self.team, input, stream, n, &product, Some(&finish));
-        self.expect_layer(layer + 1);
+        expect(model, self.team, first_of(model, layer + 1), n);
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &take.projection, out: b.y.ptr(), out_stride: b.hidden }];
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
