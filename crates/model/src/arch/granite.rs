@@ -12,7 +12,7 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "granite",
-    models: "Granite 3, 4 (dense)",
+    models: "Granite 3, Granite 4 without Mamba (dense)",
     limits: "",
     hf: &[("granite", "GraniteForCausalLM"), HYBRID],
     from_gguf: |metadata| gguf(metadata, "granite"),

@@ -12,7 +12,7 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "granitemoe",
-    models: "Granite 3 and 4 (mixtures of experts)",
+    models: "Granite 3 and 4 with experts",
     limits: "",
     hf: &[("granitemoe", "GraniteMoeForCausalLM"), SHARED, HYBRID],
     from_gguf: gguf,

@@ -11,7 +11,7 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen2moe",
-    models: "Qwen1.5 and Qwen2 (mixtures of experts)",
+    models: "Qwen1.5 and Qwen2 with experts",
     limits: "",
     hf: &[("qwen2_moe", "Qwen2MoeForCausalLM")],
     from_gguf: gguf,

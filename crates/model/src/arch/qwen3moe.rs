@@ -10,7 +10,7 @@ use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen3moe",
-    models: "Qwen3 (mixtures of experts)",
+    models: "Qwen3 with experts",
     limits: "",
     hf: &[("qwen3_moe", "Qwen3MoeForCausalLM")],
     from_gguf: gguf,
