@@ -54,6 +54,7 @@ fn product(tier: Tier, dtype: DType, weight: &[u8], shape: [usize; 3], x: &[f32]
                             out,
                             out_stride,
                             accumulate,
+                            ahead: 0,
                         },
                     );
                 }
