@@ -1,6 +1,6 @@
 """Hashes of what llama-quantize makes of small random models and of SmolLM2, for the tests of quantizing.
 
-usage: quantize_hashes.py LLAMA_CPP_BIN SmolLM2-135M-Instruct.Q4_1.gguf OUT_FOLDER
+usage: quantize_hashes.py LLAMA_CPP_BIN SmolLM2-135M-Instruct.Q4_1.gguf OUT_FOLDER [MODEL …]
 
 Writes NAME.json for each model:
     source   sha256 of the source file
@@ -77,7 +77,7 @@ def hashes(program: Path, source: Path, work: Path, base: Run | None, runs: list
 def main() -> None:
     program, smollm2, out = Path(sys.argv[1]) / "llama-quantize", Path(sys.argv[2]), Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
-    for name in [*quantize_models.MODELS, "smollm2"]:
+    for name in sys.argv[4:] or [*quantize_models.MODELS, "smollm2"]:
         plain = [(None, [t]) for t in FILE_TYPES + NEWER if (name, t) not in REFUSED]
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)

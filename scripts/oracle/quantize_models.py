@@ -56,30 +56,35 @@ def stored(x: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.ndarray:
     return x
 
 
-# Name: width, width of the feed-forward part, layers, rows of k and v, rows of the embeddings, experts, whether the output
-# matrix is a tensor of its own, and the types of layers in turn (attention, feed-forward).
+# Name: architecture, width, width of the feed-forward part, layers, rows of k and v, rows of the embeddings, experts, width
+# of the shared one, whether the output matrix is a tensor of its own, and the types of layers in turn (attention,
+# feed-forward).
 MODELS = {
-    "dense": (256, 512, 5, 128, 320, 0, True, [(F16, F16), (F32, BF16)]),
-    "narrow": (96, 72, 2, 96, 64, 0, False, [(F32, F32)]),
-    "experts": (256, 256, 2, 256, 64, 8, True, [(F16, F16)]),
+    "dense": ("llama", 256, 512, 5, 128, 320, 0, 0, True, [(F16, F16), (F32, BF16)]),
+    "narrow": ("llama", 96, 72, 2, 96, 64, 0, 0, False, [(F32, F32)]),
+    "experts": ("llama", 256, 256, 2, 256, 64, 8, 0, True, [(F16, F16)]),
+    "shared": ("granitemoe", 256, 256, 5, 128, 64, 3, 512, False, [(BF16, BF16)]),
 }
 
 
 def write(name: str, path: Path) -> None:
-    hidden, ffn, layers, kv, vocab, experts, untied, kinds = MODELS[name]
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_uint32("llama.block_count", layers)
-    writer.add_uint32("llama.context_length", 64)
-    writer.add_uint32("llama.embedding_length", hidden)
-    writer.add_uint32("llama.feed_forward_length", ffn)
-    writer.add_uint32("llama.attention.head_count", 4)
-    writer.add_uint32("llama.attention.head_count_kv", 4 * kv // hidden)
-    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    arch, hidden, ffn, layers, kv, vocab, experts, shared, untied, kinds = MODELS[name]
+    writer = gguf.GGUFWriter(path, arch)
+    writer.add_uint32(f"{arch}.block_count", layers)
+    writer.add_uint32(f"{arch}.context_length", 64)
+    writer.add_uint32(f"{arch}.embedding_length", hidden)
+    writer.add_uint32(f"{arch}.feed_forward_length", ffn)
+    writer.add_uint32(f"{arch}.attention.head_count", 4)
+    writer.add_uint32(f"{arch}.attention.head_count_kv", 4 * kv // hidden)
+    writer.add_float32(f"{arch}.attention.layer_norm_rms_epsilon", 1e-5)
     if experts:
-        writer.add_uint32("llama.expert_count", experts)
-        writer.add_uint32("llama.expert_used_count", 2)
+        writer.add_uint32(f"{arch}.expert_count", experts)
+        writer.add_uint32(f"{arch}.expert_used_count", 2)
+    if shared:
+        writer.add_uint32(f"{arch}.expert_shared_feed_forward_length", shared)
+        writer.add_float32(f"{arch}.logit_scale", 2.0)
     writer.add_string("tokenizer.ggml.model", "none")
-    writer.add_uint32("llama.vocab_size", vocab)
+    writer.add_uint32(f"{arch}.vocab_size", vocab)
     seed = 0
 
     def add(tensor: str, kind: gguf.GGMLQuantizationType, *shape: int) -> None:
@@ -104,6 +109,10 @@ def write(name: str, path: Path) -> None:
         add(blk + "ffn_gate" + tail, feed_forward, *stack, ffn, hidden)
         add(blk + "ffn_up" + tail, feed_forward, *stack, ffn, hidden)
         add(blk + "ffn_down" + tail, feed_forward, *stack, hidden, ffn)
+        if shared:
+            add(blk + "ffn_gate_shexp.weight", feed_forward, shared, hidden)
+            add(blk + "ffn_up_shexp.weight", feed_forward, shared, hidden)
+            add(blk + "ffn_down_shexp.weight", feed_forward, hidden, shared)
     add("output_norm.weight", F32, hidden)
     if untied:
         add("output.weight", kinds[0][0], vocab, hidden)

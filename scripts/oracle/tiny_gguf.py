@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The GGUF counterparts of the tiny Hugging Face checkpoints: the same weights, bit for bit, under GGUF's names.
 
-usage: tiny_gguf.py CHECKPOINTS_FOLDER LLAMA_CPP     (writes CASE/model.gguf beside each CASE/model.safetensors)
+usage: tiny_gguf.py CHECKPOINTS_FOLDER LLAMA_CPP [CASE …]     (writes CASE/model.gguf beside each CASE/model.safetensors)
 
 The first cases are written here; those of families that differ more, by llama.cpp's converter, unless GGUF files of that
 kind mean something else to llama.cpp. Matrices keep the type of the safetensors file (F16, BF16 or F32); vectors are F32, as everywhere in GGUF. Two things are
@@ -24,8 +24,12 @@ from llama_cpp_convert import reference_gguf
 from tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS, MERGES, SPECIAL, TOKENS
 
 PLAIN = ["llama", "llama3-rope", "qwen2", "qwen3"]
-# No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet.
-WITHOUT = ["mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed"]
+# No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet. Its converter makes layers of
+# Granite 4 rotate, knows no layers without experts beside others, and no experts of Granite as they are in memory.
+WITHOUT = [
+    "mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed", "granite4-nope", "qwen3moe-stacked",
+    "granitemoe-stacked",
+]  # fmt: skip
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -130,6 +134,8 @@ def convert(folder: Path, out: Path, widen: bool = False) -> None:
 def main() -> None:
     for weights in sorted(Path(sys.argv[1]).glob("*/model.safetensors")):
         out = weights.with_name("model.gguf")
+        if sys.argv[3:] and weights.parent.name not in sys.argv[3:]:
+            continue
         if weights.parent.name in PLAIN:
             convert(weights.parent, out)
         elif weights.parent.name not in WITHOUT:

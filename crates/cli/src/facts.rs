@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use formats::{Checkpoint, Config, Format, RawType, TensorInfo};
 use kernels::backend::KvType;
-use model::arch::{Architecture, DecoderConfig};
+use model::arch::{Architecture, DecoderConfig, Experts};
 use pipeline::card::Card;
 use serde::Serialize;
 
@@ -46,11 +46,27 @@ pub struct Shape {
     pub layers: usize,
     pub hidden: usize,
     pub intermediate: usize,
+    /// Of a mixture of experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertFacts>,
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
     pub vocab: usize,
     pub kv_bytes_per_token: KvBytes,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ExpertFacts {
+    pub count: usize,
+    /// How many a token takes.
+    pub used: usize,
+    /// Width of each.
+    pub intermediate: usize,
+    /// Width of the expert that all tokens take.
+    pub shared: Option<usize>,
+    /// Parameters of experts that a token does not take.
+    pub idle_parameters: u64,
 }
 
 /// Bytes of one position's keys and values in all layers.
@@ -175,12 +191,22 @@ impl Shape {
             layers: config.layers,
             hidden: config.hidden,
             intermediate: config.intermediate,
+            experts: config.experts.as_ref().map(|experts| ExpertFacts::of(experts, config.hidden)),
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             vocab: config.vocab,
             kv_bytes_per_token: KvBytes { f16: kv(KvType::F16), f32: kv(KvType::F32) },
         }
+    }
+}
+
+impl ExpertFacts {
+    fn of(experts: &Experts, hidden: usize) -> Self {
+        let layers = experts.layers.iter().filter(|sparse| **sparse).count() as u64;
+        let each = 3 * hidden as u64 * experts.intermediate as u64;
+        let Experts { count, used, intermediate, shared, .. } = *experts;
+        Self { count, used, intermediate, shared, idle_parameters: layers * (count - used) as u64 * each }
     }
 }
 

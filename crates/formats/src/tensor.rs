@@ -1,6 +1,7 @@
 //! Tensors of a checkpoint, whatever files they lie in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -124,6 +125,16 @@ impl Tensor {
         let mut values = vec![0.0; self.shape.iter().product()];
         (self.dtype.decode)(&self.data, &mut values);
         values
+    }
+
+    /// Some rows of the tensor, taken as a matrix with columns of its last dimension; `None` where it has fewer, or they are
+    /// not whole blocks.
+    pub fn rows(&self, rows: Range<usize>) -> Option<Self> {
+        let cols = *self.shape.last()?;
+        let bytes = self.dtype.row_bytes(cols);
+        let data = self.data.slice(rows.start.checked_mul(bytes)?..rows.end.checked_mul(bytes)?)?;
+        let whole = cols.is_multiple_of(self.dtype.block);
+        whole.then(|| Self { shape: vec![rows.len(), cols], data, ..self.clone() })
     }
 
     /// The tensor as a matrix `[rows, cols]`.

@@ -4,7 +4,7 @@
 
 use kernels::DType;
 use kernels::buffer::Buffer;
-use kernels::ops::matmul::{FloatMatMul, IntMatMul};
+use kernels::ops::matmul::{Fetch, FloatMatMul, IntMatMul};
 use kernels::ops::quantize::QuantizedRows;
 use kernels::quant::panel::MatMulFn;
 use kernels::simd::{LANES, Tier};
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                             let (x, x_stride, accumulate) = (x.ptr().cast_const(), cols, false);
                             #[rustfmt::skip]
                             let part = FloatMatMul {
-                                panels, panel_bytes, range, cols, x, x_stride, tokens, out, out_stride, accumulate, ahead: 0,
+                                panels, panel_bytes, range, cols, x, x_stride, tokens, out, out_stride, accumulate, fetch: Fetch::Nothing,
                             };
                             run(tier, part);
                         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use kernels::DType;
 use kernels::buffer::Buffer;
-use kernels::ops::matmul::{FloatMatMul, IntMatMul};
+use kernels::ops::matmul::{Fetch, FloatMatMul, IntMatMul};
 use kernels::ops::quantize::QuantizedRows;
 use kernels::quant::panel::{IN_BF16, MatMulFn};
 use kernels::roof;
@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                                 out,
                                 out_stride,
                                 accumulate,
-                                ahead: 0,
+                                fetch: Fetch::Nothing,
                             },
                         );
                     }

@@ -1,7 +1,11 @@
 //! A decoder described as data: what a backend compiles.
 
+mod mixture;
+
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use mixture::{Ffn, Mixture, Router, RouterScore, SharedExpert};
 
 use crate::DType;
 
@@ -254,21 +258,26 @@ pub struct Layer {
     pub attention: Attention,
     pub attn_post_norm: Option<Vec<f32>>,
     pub ffn_norm: Option<Vec<f32>>,
-    pub ffn: FeedForward,
+    pub ffn: Ffn,
     pub ffn_post_norm: Option<Vec<f32>>,
 }
 
 impl Layer {
     /// With norms before attention and before the feed-forward layer.
-    pub fn plain(attn_norm: Vec<f32>, attention: Attention, ffn_norm: Vec<f32>, ffn: FeedForward) -> Self {
-        let (attn_norm, ffn_norm) = (Some(attn_norm), Some(ffn_norm));
+    pub fn plain(attn_norm: Vec<f32>, attention: Attention, ffn_norm: Vec<f32>, ffn: impl Into<Ffn>) -> Self {
+        let (attn_norm, ffn_norm, ffn) = (Some(attn_norm), Some(ffn_norm), ffn.into());
         Self { attn_norm, attention, attn_post_norm: None, ffn_norm, ffn, ffn_post_norm: None }
     }
 
     /// Its linear nodes, in the order in which a token meets them.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        let (a, f) = (&self.attention, &self.ffn);
-        [&a.q, &a.k, &a.v, &a.o, &f.gate, &f.up, &f.down].into_iter()
+        self.shares().map(|(linear, _)| linear)
+    }
+
+    /// Likewise, with the share of positions that meet each: 1 but for the experts of a mixture.
+    pub fn shares(&self) -> impl Iterator<Item = (&Linear, f64)> {
+        let a = &self.attention;
+        [&a.q, &a.k, &a.v, &a.o].into_iter().map(|linear| (linear, 1.0)).chain(self.ffn.shares())
     }
 }
 
@@ -318,13 +327,22 @@ impl DecoderPlan {
         self.layers.iter().flat_map(Layer::linears).chain(std::iter::once(&self.head))
     }
 
-    /// Bytes of file weights that decoding one token reads.
-    pub fn bytes_per_token(&self) -> usize {
+    fn shares(&self) -> impl Iterator<Item = (&Linear, f64)> {
+        self.layers.iter().flat_map(Layer::shares).chain(std::iter::once((&self.head, 1.0)))
+    }
+
+    /// Bytes of file weights of all linear nodes.
+    pub fn weight_bytes(&self) -> usize {
         self.linears().map(|l| l.weight.data.len()).sum()
     }
 
-    /// Multiply-adds of all linear nodes for one position, the head included.
+    /// Bytes of file weights that decoding one token reads: of a mixture's experts, those of the chosen.
+    pub fn bytes_per_token(&self) -> usize {
+        self.shares().map(|(l, share)| l.weight.data.len() as f64 * share).sum::<f64>() as usize
+    }
+
+    /// Multiply-adds of all linear nodes that one position meets, the head included.
     pub fn macs_per_token(&self) -> usize {
-        self.linears().map(|l| l.shard.len() * l.weight.cols).sum()
+        self.shares().map(|(l, share)| (l.shard.len() * l.weight.cols) as f64 * share).sum::<f64>() as usize
     }
 }

@@ -11,7 +11,8 @@ use kernels::DType;
 use kernels::backend::{KvType, Logits, ProgramOptions, Span, run};
 use kernels::cpu::{CpuBackend, ImageEvent, ImageFile};
 use kernels::plan::{
-    Attention, Bytes, DecoderPlan, FeedForward, Layer, Linear, NormKind, Rope, RopeStyle, Scales, Source, Weight,
+    Attention, Bytes, DecoderPlan, FeedForward, Layer, Linear, Mixture, NormKind, Rope, RopeStyle, Router, RouterScore,
+    Scales, SharedExpert, Source, Weight,
 };
 use kernels::simd::Tier;
 use support::{Random, random_rows};
@@ -35,7 +36,7 @@ impl Source for Counted {
     }
 }
 
-/// A decoder of one layer with a large output matrix.
+/// A decoder of one layer, a mixture of experts, with a large output matrix.
 fn plan(packed: &Arc<AtomicUsize>) -> DecoderPlan {
     let mut random = Random(7);
     let mut linear = |dtype: &str, rows: usize, cols: usize| {
@@ -47,9 +48,14 @@ fn plan(packed: &Arc<AtomicUsize>) -> DecoderPlan {
     };
     let projections =
         [linear("Q4_0", 64, HIDDEN), linear("Q4_0", 32, HIDDEN), linear("Q6_K", 32, HIDDEN), linear("F32", HIDDEN, 64)];
-    let ffn = [linear("Q4_K", 512, HIDDEN), linear("Q5_1", 512, HIDDEN), linear("Q8_0", HIDDEN, 512)];
+    let mut expert =
+        |_| FeedForward::plain([linear("Q4_K", 512, HIDDEN), linear("Q5_1", 512, HIDDEN), linear("Q8_0", HIDDEN, 512)]);
+    let experts: Vec<_> = (0..3).map(&mut expert).collect();
+    let shared = Some(SharedExpert { ffn: expert(3), gate: None });
+    let scores = linear("F32", 3, HIDDEN);
+    let router = Router { score: RouterScore::Softmax, top_k: 2, normalized: true, scale: 1.0, linear: scores };
     let (attention, norm) = (Attention::plain(2, 1, 32, projections), vec![0.1; HIDDEN]);
-    let layer = Layer::plain(norm.clone(), attention, norm, FeedForward::plain(ffn));
+    let layer = Layer::plain(norm.clone(), attention, norm, Mixture { router, experts, shared });
     let head = linear("F16", VOCAB, HIDDEN);
     DecoderPlan {
         hidden: HIDDEN,

@@ -4,7 +4,7 @@ mod support;
 
 use kernels::DType;
 use kernels::buffer::Buffer;
-use kernels::ops::matmul::{FloatMatMul, IntMatMul};
+use kernels::ops::matmul::{Fetch, FloatMatMul, IntMatMul};
 use kernels::ops::quantize::QuantizedRows;
 use kernels::quant::panel::MatMulFn;
 use kernels::simd::Tier;
@@ -54,7 +54,7 @@ fn product(tier: Tier, dtype: DType, weight: &[u8], shape: [usize; 3], x: &[f32]
                             out,
                             out_stride,
                             accumulate,
-                            ahead: 0,
+                            fetch: Fetch::Ahead(256),
                         },
                     );
                 }

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 
 use formats::{Checkpoint, Format, RawType, Tensor, TensorInfo};
-use kernels::plan::{Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Rope, Weight};
+use kernels::plan::{
+    Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, Mixture, Rope, Router, SharedExpert, Weight,
+};
 
 use crate::ModelError;
 use crate::arch::{
-    Architecture, DecoderConfig, HfNames, Presence, QkNorm, ROPE_LONG, ROPE_SHORT, RopeScaling, Ternary,
+    Architecture, DecoderConfig, Experts, HfNames, Piece, Presence, QkNorm, ROPE_LONG, ROPE_SHORT, RopeScaling, Ternary,
 };
 use crate::ternary;
 
@@ -28,7 +30,7 @@ pub(crate) fn plan_of(
     architecture: &Architecture,
     config: &DecoderConfig,
 ) -> Result<DecoderPlan, ModelError> {
-    let mut loader = Loader { checkpoint, architecture, ternary: config.ternary, used: HashSet::new() };
+    let mut loader = Loader { checkpoint, architecture, config, ternary: config.ternary, used: HashSet::new() };
     let embedding = loader.matrix("token_embd", config.vocab, config.hidden)?;
     let head = if config.tied || !loader.has("output.weight") {
         loader.used.extend(loader.file_name("output.weight"));
@@ -65,6 +67,7 @@ pub(crate) fn plan_of(
 struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     architecture: &'a Architecture,
+    config: &'a DecoderConfig,
     /// How the layers' matrices are ternary, if they are.
     ternary: Option<Ternary>,
     /// Names, as in the file, of the tensors that the plan has taken or may pass over.
@@ -82,7 +85,10 @@ impl Loader<'_> {
             ffn_norm: norm("ffn_norm.weight", config.norms.before)?,
             ffn_post_norm: norm("post_ffw_norm.weight", config.norms.after)?,
             attention: self.attention(config, layer)?,
-            ffn: self.feed_forward(config, layer)?,
+            ffn: match config.experts_of(layer) {
+                None => self.feed_forward(config, layer)?.into(),
+                Some(experts) => self.mixture(config, experts, layer)?.into(),
+            },
         })
     }
 
@@ -145,6 +151,74 @@ impl Loader<'_> {
         })
     }
 
+    fn mixture(&mut self, config: &DecoderConfig, experts: &Experts, layer: usize) -> Result<Mixture, ModelError> {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let (hidden, activation) = (config.hidden, config.activation);
+        let router = Router {
+            score: experts.score,
+            top_k: experts.used,
+            normalized: experts.normalized,
+            scale: experts.scale,
+            linear: Linear::new(self.matrix(&name("ffn_gate_inp"), experts.count, hidden)?, None),
+        };
+        let mut of = |part: &str| self.pieces(&name(part));
+        let [gates, ups, downs] = [of("ffn_gate_exps")?, of("ffn_up_exps")?, of("ffn_down_exps")?];
+        let expert = |((gate, up), down)| {
+            let [gate, up, down] = [gate, up, down].map(|weight| Linear::new(weight, None));
+            FeedForward { activation, gate, up, sub_norm: None, down }
+        };
+        let shared = experts.shared.map(|width| {
+            let mut linear = |part: &str, rows: usize, cols: usize| {
+                Ok::<_, ModelError>(Linear::new(self.matrix(&name(part), rows, cols)?, None))
+            };
+            let (gate, up) = (linear("ffn_gate_shexp", width, hidden)?, linear("ffn_up_shexp", width, hidden)?);
+            let ffn =
+                FeedForward { activation, gate, up, sub_norm: None, down: linear("ffn_down_shexp", hidden, width)? };
+            let gate = experts.shared_gate.then(|| self.row(&name("ffn_gate_inp_shexp.weight"), hidden)).transpose()?;
+            Ok::<_, ModelError>(SharedExpert { ffn, gate: gate.map(|weight| Linear::new(weight, None)) })
+        });
+        Ok(Mixture {
+            router,
+            experts: gates.into_iter().zip(ups).zip(downs).map(expert).collect(),
+            shared: shared.transpose()?,
+        })
+    }
+
+    /// A matrix of one row, which may be stored as a vector.
+    fn row(&mut self, canonical: &str, cols: usize) -> Result<Weight, ModelError> {
+        let name = self.file_name(canonical).unwrap_or_else(|| canonical.to_owned());
+        let vector = self.checkpoint.tensor_info(&name).is_some_and(|info| info.shape.len() == 1);
+        let tensor = if vector { self.tensor(canonical, &[cols])? } else { self.tensor(canonical, &[1, cols])? };
+        Ok(Weight { name, dtype: tensor.dtype, rows: 1, cols, data: tensor.data })
+    }
+
+    /// The matrices of the experts in `{stem}.weight`, or the one matrix, wherever the file has them.
+    fn pieces(&mut self, stem: &str) -> Result<Vec<Weight>, ModelError> {
+        let canonical = format!("{stem}.weight");
+        let Some(pieces) = self.architecture.pieces(self.checkpoint, self.config, &canonical) else {
+            let name = self.file_name(&canonical).unwrap_or(canonical);
+            // Says that it is missing.
+            return Ok(vec![self.checkpoint.tensor(&name)?.into_weight()?]);
+        };
+        pieces.iter().map(|piece| self.piece(piece)).collect()
+    }
+
+    fn piece(&mut self, piece: &Piece) -> Result<Weight, ModelError> {
+        let Piece { tensor: name, shape, rows } = piece;
+        let tensor = self.checkpoint.tensor(name)?;
+        let wrong = |found: &[usize]| {
+            let (expected, found) = (format!("shape {shape:?}"), format!("shape {found:?}"));
+            ModelError::tensor(self.checkpoint.path(), name, expected, found)
+        };
+        if tensor.shape != *shape {
+            return Err(wrong(&tensor.shape));
+        }
+        let found = tensor.shape.clone();
+        let part = tensor.rows(rows.clone()).ok_or_else(|| wrong(&found))?;
+        self.used.insert(name.clone());
+        Ok(part.into_weight()?)
+    }
+
     /// The weights of a norm as they multiply.
     fn norm(&mut self, config: &DecoderConfig, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
         if config.norms.weightless {
@@ -177,7 +251,14 @@ impl Loader<'_> {
 
     /// The matrix `{stem}.weight`.
     fn matrix(&mut self, stem: &str, rows: usize, cols: usize) -> Result<Weight, ModelError> {
-        Ok(self.tensor(&format!("{stem}.weight"), &[rows, cols])?.into_weight()?)
+        let canonical = format!("{stem}.weight");
+        if !self.has(&canonical)
+            && let Some(pieces) = self.architecture.pieces(self.checkpoint, self.config, &canonical)
+            && let [piece] = &pieces[..]
+        {
+            return self.piece(piece);
+        }
+        Ok(self.tensor(&canonical, &[rows, cols])?.into_weight()?)
     }
 
     fn linear(&mut self, stem: &str, rows: usize, cols: usize, bias: Presence) -> Result<Linear, ModelError> {

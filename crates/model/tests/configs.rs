@@ -4,9 +4,10 @@ use std::path::Path;
 
 use formats::Checkpoint;
 use formats::hf::HfConfig;
-use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
+use kernels::plan::{Activation, NormKind, RopeStyle, RouterScore, Scales};
 use model::arch::{
-    ARCHITECTURES, Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, RopeScaling, RopeSettings, Ternary,
+    ARCHITECTURES, Architecture, Biases, DecoderConfig, Experts, LayerType, Norms, Presence, QkNorm, RopeScaling,
+    RopeSettings, Ternary,
 };
 use serde_json::{Value, json};
 
@@ -15,8 +16,16 @@ fn read(config: &Value) -> DecoderConfig {
     let path = folder.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
     let config = HfConfig::open(&path).unwrap();
-    let row = ARCHITECTURES.iter().find(|a| a.hf.iter().any(|names| names.0 == config.model_type().unwrap())).unwrap();
-    (row.from_hf)(&config).unwrap()
+    try_read(&config).unwrap()
+}
+
+/// By the row of its type; of two, that of mixtures where the file has experts.
+fn try_read(config: &HfConfig) -> Result<DecoderConfig, String> {
+    let has_type = |a: &&&Architecture| a.hf.iter().any(|names| names.0 == config.model_type().unwrap());
+    let sparse = config.get::<usize>("num_local_experts").unwrap().is_some_and(|n| n > 0);
+    let rows: Vec<_> = ARCHITECTURES.iter().filter(has_type).collect();
+    let row = rows.iter().find(|a| rows.len() == 1 || a.has_experts() == sparse).unwrap();
+    (row.from_hf)(config).map_err(|error| error.to_string())
 }
 
 fn half(dim: usize, theta: f64, scaling: RopeScaling) -> RopeSettings {
@@ -41,6 +50,7 @@ fn smollm2_135m() {
         kv_heads: 3,
         head_dim: 64,
         intermediate: 1536,
+        experts: None,
         vocab: 49152,
         context: 8192,
         norm: NormKind::Rms,
@@ -175,6 +185,87 @@ fn bitnet_is_ternary_exactly_when_the_file_says_so() {
     }
 }
 
+const SOFTMAX: Experts = Experts {
+    count: 0,
+    used: 0,
+    intermediate: 0,
+    score: RouterScore::Softmax,
+    normalized: true,
+    scale: 1.0,
+    shared: None,
+    shared_gate: false,
+    layers: Vec::new(),
+};
+
+#[test]
+fn qwen3_30b_a3b() {
+    let mut config = json!({
+        "architectures": ["Qwen3MoeForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+        "decoder_sparse_step": 1, "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 2048,
+        "intermediate_size": 6144, "max_position_embeddings": 40960, "max_window_layers": 48, "mlp_only_layers": [],
+        "model_type": "qwen3_moe", "moe_intermediate_size": 768, "norm_topk_prob": true, "num_attention_heads": 32,
+        "num_experts": 128, "num_experts_per_tok": 8, "num_hidden_layers": 48, "num_key_value_heads": 4,
+        "output_router_logits": false, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1000000.0,
+        "sliding_window": null, "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 151936
+    });
+    let experts = Experts { count: 128, used: 8, intermediate: 768, layers: vec![true; 48], ..SOFTMAX };
+    assert_eq!(read(&config).experts, Some(experts.clone()));
+    assert_eq!((read(&config).qk_norm, read(&config).head_dim), (QkNorm::Heads, 128));
+
+    config["norm_topk_prob"] = json!(false);
+    config["decoder_sparse_step"] = json!(2);
+    config["mlp_only_layers"] = json!([3, 46]);
+    let layers = (0..48).map(|layer| layer % 2 == 1 && layer != 3).collect();
+    assert_eq!(read(&config).experts, Some(Experts { normalized: false, layers, ..experts }));
+}
+
+#[test]
+fn granite_with_experts() {
+    let mut config = json!({
+        "architectures": ["GraniteMoeForCausalLM"], "attention_bias": false, "attention_multiplier": 0.015625,
+        "embedding_multiplier": 12.0, "hidden_act": "silu", "hidden_size": 1536, "intermediate_size": 512,
+        "logits_scaling": 6.0, "max_position_embeddings": 131072, "model_type": "granitemoe",
+        "num_attention_heads": 24, "num_experts_per_tok": 8, "num_hidden_layers": 32, "num_key_value_heads": 8,
+        "num_local_experts": 40, "residual_multiplier": 0.22, "rms_norm_eps": 1e-06, "rope_scaling": null,
+        "rope_theta": 10000000.0, "tie_word_embeddings": true, "vocab_size": 49155
+    });
+    let experts = Experts { count: 40, used: 8, intermediate: 512, layers: vec![true; 32], ..SOFTMAX };
+    assert_eq!(read(&config).experts, Some(experts.clone()));
+    assert_eq!((read(&config).scales.logits, read(&config).attention_scale), (1.0 / 6.0, 0.015625));
+
+    config["model_type"] = json!("granitemoeshared");
+    config["shared_intermediate_size"] = json!(1024);
+    assert_eq!(read(&config).experts, Some(Experts { shared: Some(1024), ..experts }));
+}
+
+#[test]
+fn granite_4_runs_where_all_layers_are_attention() {
+    let mut config = json!({
+        "architectures": ["GraniteMoeHybridForCausalLM"], "attention_bias": false, "attention_multiplier": 0.015625,
+        "embedding_multiplier": 12, "hidden_act": "silu", "hidden_size": 2560, "intermediate_size": 8192,
+        "layer_types": vec!["attention"; 40], "logits_scaling": 10, "mamba_n_heads": 128,
+        "max_position_embeddings": 131072, "model_type": "granitemoehybrid", "num_attention_heads": 40,
+        "num_experts_per_tok": 0, "num_hidden_layers": 40, "num_key_value_heads": 8, "num_local_experts": 0,
+        "position_embedding_type": "rope", "residual_multiplier": 0.22, "rms_norm_eps": 1e-05, "rope_scaling": null,
+        "rope_theta": 10000000, "shared_intermediate_size": 8192, "tie_word_embeddings": true, "vocab_size": 100352
+    });
+    assert_eq!((read(&config).experts, read(&config).intermediate), (None, 8192));
+    assert_eq!(read(&config).layer_types, vec![LayerType::PLAIN; 40]);
+    config["position_embedding_type"] = json!("nope");
+    assert!(read(&config).layer_types.iter().all(|layer| !layer.rope));
+
+    config["num_local_experts"] = json!(64);
+    config["num_experts_per_tok"] = json!(6);
+    let experts = read(&config).experts.unwrap();
+    assert_eq!((experts.count, experts.used, experts.shared), (64, 6, Some(8192)));
+
+    for types in [json!(["attention", "mamba"].repeat(20)), json!(vec!["linear_attention"; 40]), Value::Null] {
+        config["layer_types"] = types;
+        let error = try_read(&HfConfig::new(Path::new("DIR"), config.clone())).unwrap_err();
+        assert!(error.ends_with("supported is attention in every layer; layers of Mamba do not run"), "{error}");
+    }
+}
+
 #[test]
 fn linear_scaling_divides_frequencies() {
     let plain = half(64, 10_000.0, RopeScaling::None).inv_freq();
@@ -186,7 +277,11 @@ fn linear_scaling_divides_frequencies() {
 
 /// The `llama` case with keys of its `config.json` replaced; null removes one.
 fn load_changed(changes: &Value) -> String {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints/llama");
+    load_changed_case("llama", changes)
+}
+
+fn load_changed_case(case: &str, changes: &Value) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints").join(case);
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(source.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
     let mut config: Value = serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
@@ -208,7 +303,13 @@ fn the_embedding_can_be_tied_although_there_is_an_output_matrix() {
 #[test]
 fn what_the_decoder_lacks_is_refused_with_its_place() {
     let names = |which: fn(&(&'static str, &'static str)) -> &'static str| {
-        ARCHITECTURES.iter().flat_map(|a| a.hf).map(which).collect::<Vec<_>>().join(", ")
+        let mut names: Vec<&str> = Vec::new();
+        for name in ARCHITECTURES.iter().flat_map(|a| a.hf).map(which) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
     };
     let (types, classes) = (names(|names| names.0), names(|names| names.1));
     let cases = [
@@ -253,6 +354,7 @@ fn what_the_decoder_lacks_is_refused_with_its_place() {
             "DIR/config.json: expected a layer count from 1 to 65536, found 4000000000",
         ),
         (json!({"num_local_experts": 8}), "DIR/config.json: num_local_experts is 8; supported is 0"),
+        (json!({"num_experts": 8}), "DIR/config.json: num_experts is 8; supported is 0"),
         (json!({"num_hidden_layers": 0}), "DIR: expected a layer count from 1 to 65536, found 0"),
         (
             json!({"num_attention_heads": 0, "head_dim": null}),
@@ -294,5 +396,50 @@ fn tensors_must_fit_the_settings() {
     for (changes, expected) in cases {
         let found = load_changed(&changes);
         assert!(found.contains(expected), "{changes}: {found}");
+    }
+}
+
+#[test]
+fn experts_must_fit_the_settings() {
+    let cases = [
+        ("qwen3moe", json!({}), "loaded"),
+        (
+            "qwen3moe",
+            json!({"num_local_experts": 8}),
+            "tensor model.layers.0.mlp.gate.weight: expected shape [8, 32], found shape [7, 32]",
+        ),
+        (
+            "qwen3moe",
+            json!({"moe_intermediate_size": 32}),
+            "tensor model.layers.0.mlp.experts.0.gate_proj.weight: expected shape [32, 32], found shape [24, 32]",
+        ),
+        ("qwen3moe", json!({"mlp_only_layers": [0]}), "no tensor model.layers.0.mlp.gate_proj.weight"),
+        ("qwen3moe", json!({"num_experts_per_tok": 8}), "expected from 1 to 7 experts a position, found 8"),
+        ("qwen3moe-stacked", json!({"mlp_only_layers": []}), "no tensor model.layers.1.mlp.gate.weight"),
+        (
+            "qwen3moe-stacked",
+            json!({"moe_intermediate_size": 25}),
+            "tensor model.layers.0.mlp.experts.gate_up_proj: expected shape [7, 50, 32], found shape [7, 48, 32]",
+        ),
+        (
+            "granitemoe",
+            json!({"intermediate_size": 40}),
+            "tensor model.layers.0.block_sparse_moe.input_linear.weight: expected shape [5, 80, 32], found shape [5, 96, 32]",
+        ),
+        (
+            "granitemoe",
+            json!({"model_type": "granitemoeshared", "architectures": null, "shared_intermediate_size": 40}),
+            "no tensor model.layers.0.shared_mlp.input_linear.weight",
+        ),
+        (
+            "granitemoeshared",
+            json!({"shared_intermediate_size": 0}),
+            "expected no such tensor in a model of architecture granitemoe, found one of shape [80, 32]",
+        ),
+        ("olmoe", json!({"clip_qkv": 8.0}), "clip_qkv is 8; supported is null"),
+    ];
+    for (case, changes, expected) in cases {
+        let found = load_changed_case(case, &changes);
+        assert!(found.contains(expected), "{case} {changes}: {found}");
     }
 }

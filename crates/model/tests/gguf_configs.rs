@@ -1,8 +1,9 @@
 //! Settings in GGUF metadata: what is read, what is left out by many files, what must be refused.
 
 use formats::Checkpoint;
-use kernels::plan::RopeStyle;
-use model::arch::{Architecture, Biases, DecoderConfig, Presence, RopeScaling};
+use formats::gguf::MetadataBuilder;
+use kernels::plan::{RopeStyle, RouterScore};
+use model::arch::{ARCHITECTURES, Architecture, Biases, DecoderConfig, Experts, Presence, RopeScaling};
 
 #[derive(Clone, Copy)]
 enum Value {
@@ -136,6 +137,71 @@ fn what_the_decoder_lacks_is_refused() {
     ];
     for (key, value, expected) in cases {
         let found = read(&[(key, value)]).unwrap_err();
+        assert!(found.contains(expected), "{key}: {found}");
+    }
+}
+
+/// The experts of a Qwen3-MoE file with these keys beside the necessary ones.
+fn experts(set: impl FnOnce(&mut MetadataBuilder)) -> Result<Experts, String> {
+    let mut keys = MetadataBuilder::new();
+    for (key, value) in [
+        ("embedding_length", 64u32),
+        ("attention.head_count", 4),
+        ("context_length", 256),
+        ("feed_forward_length", 96),
+        ("block_count", 2),
+        ("vocab_size", 11),
+        ("expert_count", 8),
+        ("expert_used_count", 3),
+    ] {
+        keys.set(&format!("qwen3moe.{key}"), &value);
+    }
+    keys.set("qwen3moe.attention.layer_norm_rms_epsilon", &1e-6f32);
+    set(&mut keys);
+    let row = ARCHITECTURES.iter().find(|a| a.name == "qwen3moe").unwrap();
+    let path = std::path::Path::new("FILE");
+    let config = (row.from_gguf)(&keys.read_back(path).unwrap()).and_then(|config| {
+        config.validate(path)?;
+        Ok(config)
+    });
+    config.map(|config| config.experts.unwrap()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn experts_are_as_the_keys_say() {
+    let plain = experts(|_| ()).unwrap();
+    assert_eq!((plain.count, plain.used, plain.intermediate, plain.normalized), (8, 3, 32, true));
+    assert_eq!(
+        (plain.score, plain.scale, plain.shared, &plain.layers[..]),
+        (RouterScore::Softmax, 1.0, None, &[true; 2][..])
+    );
+    let told = experts(|keys| {
+        keys.set("qwen3moe.expert_feed_forward_length", &40u32);
+        keys.set("qwen3moe.expert_weights_norm", &false);
+        keys.set("qwen3moe.expert_weights_scale", &2.5f32);
+        keys.set("qwen3moe.expert_gating_func", &2u32);
+        keys.set("qwen3moe.expert_shared_feed_forward_length", &16u32);
+    });
+    let expected = Experts {
+        intermediate: 40,
+        normalized: false,
+        scale: 2.5,
+        score: RouterScore::Sigmoid,
+        shared: Some(16),
+        ..plain
+    };
+    assert_eq!(told.unwrap(), expected);
+    let wrong = |key: &str, value: u32| experts(|keys| keys.set(&format!("qwen3moe.{key}"), &value)).unwrap_err();
+    for (key, value, expected) in [
+        ("expert_count", 0, "expected an expert count from 1 to 65536, found 0"),
+        ("expert_count", 2, "expected from 1 to 2 experts a position, found 3"),
+        ("expert_count", 1 << 17, "expected an expert count from 1 to 65536, found 131072"),
+        ("expert_used_count", 0, "expected from 1 to 8 experts a position, found 0"),
+        ("expert_feed_forward_length", 0, "expected an expert's size from 1 to 268435455, found 0"),
+        ("expert_gating_func", 3, "qwen3moe.expert_gating_func is 3; supported is 1 (softmax) or 2 (sigmoid)"),
+        ("expert_group_count", 4, "qwen3moe.expert_group_count is 4; supported is 1"),
+    ] {
+        let found = wrong(key, value);
         assert!(found.contains(expected), "{key}: {found}");
     }
 }

@@ -9,8 +9,8 @@ use cpu::Run;
 use kernels::DType;
 use kernels::backend::KvType;
 use kernels::plan::{
-    Activation, Attention, Bytes, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, LongRope, NormKind, Rope,
-    RopeStyle, Scales, Weight,
+    Activation, Attention, Bytes, DecoderPlan, FeedForward, Ffn, HeadNorm, Layer, Linear, LongRope, Mixture, NormKind,
+    Rope, RopeStyle, Router, RouterScore, Scales, SharedExpert, Weight,
 };
 use kernels::simd::Tier;
 use model::sampler::uniform;
@@ -196,8 +196,8 @@ fn peculiar_plan(dtype: DType, norm: NormKind) -> DecoderPlan {
     for (i, (layer, activation)) in plan.layers.iter_mut().zip(activations).enumerate() {
         layer.attn_post_norm = Some(d.vector(HIDDEN, 0.5, 1.5));
         layer.ffn_post_norm = Some(d.vector(HIDDEN, 0.5, 1.5));
-        layer.ffn.activation = activation;
-        layer.ffn.sub_norm = Some(d.vector(INTERMEDIATE, 0.5, 1.5));
+        let Ffn::Dense(ffn) = &mut layer.ffn else { unreachable!("a random plan is dense") };
+        (ffn.activation, ffn.sub_norm) = (activation, Some(d.vector(INTERMEDIATE, 0.5, 1.5)));
         let attention = &mut layer.attention;
         (attention.softcap, attention.window) = (Some(5.0), Some(100));
         attention.rope = (i == 0).then_some(1);
@@ -248,5 +248,57 @@ fn a_peculiar_plan_gives_the_same_bits_and_means_what_it_says() {
         let long = Run::best(KvType::F32).logits(&plan, &tokens[..90], 330);
         assert!(short.iter().zip(&meant).all(|(a, b)| (a - b).abs() < if dtype == "Q8_0" { 0.3 } else { 1e-4 }));
         assert!(!same(&short, &long));
+    }
+}
+
+/// The random plan with mixtures in place of its feed-forward layers: experts of one type and the second matrix of another,
+/// routers in F32, and in the second layer also a shared expert of another width with a gate.
+fn mixture_plan(dtype: DType) -> DecoderPlan {
+    let mut plan = random_plan(dtype, RopeStyle::Half);
+    let mut draws = Draws { seed: 5, next: 0 };
+    let d = &mut draws;
+    let f32 = DType::from_name("F32").unwrap();
+    let down = if dtype.is_float() { dtype } else { DType::from_name("Q8_0").unwrap() };
+    for (i, layer) in plan.layers.iter_mut().enumerate() {
+        let mut expert = |width: usize| {
+            let gate_up = [d.linear(dtype, width, HIDDEN, i == 0), d.linear(dtype, width, HIDDEN, i == 0)];
+            let [gate, up] = gate_up;
+            FeedForward::plain([gate, up, d.linear(down, HIDDEN, width, false)])
+        };
+        let experts: Vec<_> = (0..9).map(|_| expert(96)).collect();
+        let shared = (i == 1).then(|| expert(160));
+        let gate = Some(d.linear(f32, 1, HIDDEN, false));
+        let (score, top_k) = [(RouterScore::Softmax, 2), (RouterScore::Sigmoid, 3)][i];
+        let linear = d.linear(f32, experts.len(), HIDDEN, false);
+        let router = Router { score, top_k, normalized: i == 1, scale: 1.5, linear };
+        layer.ffn = Mixture { router, experts, shared: shared.map(|ffn| SharedExpert { ffn, gate }) }.into();
+    }
+    plan
+}
+
+#[test]
+fn a_mixture_gives_the_same_bits_and_means_what_it_says() {
+    let tokens = tokens(100);
+    for dtype in ["F32", "Q4_0", "Q4_K"] {
+        let plan = mixture_plan(DType::from_name(dtype).unwrap());
+        let first = Run { chunk: tokens.len(), ..Run::best(KvType::F32) };
+        let expected = first.logits(&plan, &tokens, tokens.len());
+        for tier in Tier::all_available() {
+            for (threads, chunk) in [(1, 1), (2, 7), (3, 100)] {
+                let run = Run { tier, threads, chunk, ..first };
+                assert!(same(&run.logits(&plan, &tokens, tokens.len()), &expected), "{dtype} {run:?}");
+            }
+        }
+        let run = Run { chunk: 5, ..first };
+        let found = run.side_by_side(&plan, &[&tokens[3..], &tokens[..], &tokens[..31]], tokens.len());
+        assert!(same(&found[1], &expected) && same(&found[2], &expected[..31 * plan.vocab]), "{dtype} beside others");
+
+        // Rounded activations may choose another expert where two scores are close.
+        let meant = reference::logits(&plan, &tokens[..40], tokens.len());
+        let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+        let difference = squares(&mut expected.iter().zip(&meant).map(|(a, b)| a - b));
+        let error = (difference / squares(&mut meant.iter().copied())).sqrt();
+        println!("{dtype}: {error:.2e}");
+        assert!(error < if plan.head.weight.dtype.is_float() { 1e-5 } else { 0.1 }, "{dtype}: {error}");
     }
 }

@@ -6,7 +6,7 @@ use pipeline::card::Card;
 use serde_json::json;
 
 use crate::context::{Context, MODEL_HELP};
-use crate::facts::Facts;
+use crate::facts::{ExpertFacts, Facts};
 use crate::ui::human;
 use crate::ui::table::{Align, Table, fields};
 
@@ -72,6 +72,9 @@ fn rows(facts: &Facts) -> Vec<(&'static str, String)> {
         rows.extend([
             ("layers", shape.layers.to_string()),
             ("width", format!("{} hidden, {} feed-forward", shape.hidden, shape.intermediate)),
+        ]);
+        rows.extend(shape.experts.as_ref().map(|experts| ("experts", mixture(experts, facts.parameters))));
+        rows.extend([
             ("heads", format!("{} of {}, {} for keys and values", shape.heads, shape.head_dim, shape.kv_heads)),
             (
                 "KV cache",
@@ -94,6 +97,14 @@ fn rows(facts: &Facts) -> Vec<(&'static str, String)> {
     ]);
     rows.extend(facts.evaluation.as_ref().map(|card| ("evaluation", evaluation(card))));
     rows
+}
+
+/// A mixture, and the parameters that a token meets.
+fn mixture(experts: &ExpertFacts, parameters: u64) -> String {
+    let shared = experts.shared.map_or_else(String::new, |width| format!(" and a shared one of {width}"));
+    let active = human::count(parameters.saturating_sub(experts.idle_parameters));
+    let ExpertFacts { count, used, intermediate, .. } = experts;
+    format!("{used} of {count}, of width {intermediate}{shared}: {active} parameters a token")
 }
 
 /// What was measured when the file was made, and on what.

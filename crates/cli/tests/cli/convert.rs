@@ -14,12 +14,16 @@ const TEXT: &str = "The thin theory in the inn: café 你好 12 🙂 <|user|>hi<
 
 /// What GGUF files have no keys for.
 const REFUSED: [&str; 2] = ["bitnet-online", "bitnet-packed"];
+/// Has a layer without experts, as GGUF files of its family have not.
+const PARTLY_DENSE: &str = "qwen3moe-stacked";
+/// Whose tensors come back as published files have them.
+const RENAMED: [&str; 2] = ["granitemoe-stacked", "granite4"];
 
 /// Every tiny checkpoint that can be converted.
 fn cases() -> Vec<String> {
     let folders = fs::read_dir(checkpoint("")).unwrap();
     let mut names: Vec<_> = folders.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| !REFUSED.contains(&name.as_str()));
+    names.retain(|name| !REFUSED.contains(&name.as_str()) && name != PARTLY_DENSE);
     names.sort();
     names
 }
@@ -83,10 +87,24 @@ fn folder_to_file_and_back_changes_nothing() {
         let source = checkpoint(&case);
         let file = edgeling.convert(&source, "gguf", "model.gguf");
         let back = edgeling.convert(&file, "hf", "back");
-        assert!(tensors(&source) == tensors(&back), "{case}");
+        if RENAMED.contains(&case.as_str()) {
+            let again = edgeling.convert(&back, "gguf", "again.gguf");
+            assert!(tensors(&file) == tensors(&again), "{case}");
+        } else {
+            assert!(tensors(&source) == tensors(&back), "{case}");
+        }
         let tokens = edgeling.tokens(&source);
         assert_eq!((&tokens, &tokens), (&edgeling.tokens(&file), &edgeling.tokens(&back)), "{case}");
     }
+}
+
+#[test]
+fn a_layer_without_experts_is_refused() {
+    let edgeling = Edgeling::new();
+    let (source, out) = (checkpoint(PARTLY_DENSE), edgeling.out("model.gguf"));
+    let run = edgeling.run(&["convert", path(&source), "--to", "gguf", "--out", path(&out)]);
+    run.failed(1, &["layers with experts is [0, 2]; supported is [0, 1, 2] in GGUF files of qwen3moe"]);
+    assert!(edgeling.left().is_empty());
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Buffers {
         let widest = |f: &dyn Fn(&PackedLayer) -> usize| model.layers.iter().map(f).max().unwrap_or(0);
         let hidden = spread(model.hidden);
         let [q, k, v] = [0, 1, 2].map(|i| widest(&|l| l.attention.qkv[i].padded_rows()));
-        let ffn = widest(&|l| l.ffn.gate_up[0].padded_rows());
+        let ffn = widest(&|l| l.ffn.whole().map_or(0, |ffn| ffn.gate_up[0].padded_rows()));
         let heads = spread(widest(&|l| l.attention.dims.heads * l.attention.dims.padded_head()));
         let (qkv, gate_up_stride) = (spread(q + k + v), spread(2 * ffn));
         let head = widest(&|l| l.attention.dims.padded_head());

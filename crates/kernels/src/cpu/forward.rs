@@ -5,15 +5,18 @@
 //! next norm takes it in.
 
 mod attend;
+mod mixture;
 mod tiles;
 
 use std::ops::Range;
 use std::sync::Mutex;
 
+use mixture::Slots;
+
 use super::buffers::{Buffers, activations};
 use super::matmuls::{Input, Product, expect, matmuls};
 use super::pages::Pages;
-use super::weights::{Model, Norm, PackedLinear, Rounding};
+use super::weights::{Model, Norm, PackedFeedForward, PackedFfn, PackedLinear, Rounding};
 use crate::backend::BackendError;
 use crate::buffer::Buffer;
 use crate::ops::attention::{PagePtr, Scratch};
@@ -57,6 +60,8 @@ pub struct Forward {
     scratch: Mutex<Vec<Scratch>>,
     /// What segments of attention give, where threads share an item.
     partials: Vec<f32>,
+    /// Rows of experts, if there are any.
+    slots: Option<Slots>,
 }
 
 impl Forward {
@@ -69,7 +74,7 @@ impl Forward {
             let no_memory = BackendError::Memory { what: "activations", bytes: rows * cols };
             QuantizedRows::new(rows, cols).ok_or(no_memory)
         };
-        let ffn = model.layers.iter().map(|l| l.ffn.down.cols).max().unwrap_or(0);
+        let ffn = model.layers.iter().filter_map(|l| l.ffn.whole()).map(|ffn| ffn.down.cols).max().unwrap_or(0);
         Ok(Self {
             tier,
             buffers: Buffers::new(&model, rows)?,
@@ -77,6 +82,7 @@ impl Forward {
             logits: activations(LOGITS_AT_ONCE.min(rows) * model.head.padded_rows())?,
             scratch: Mutex::new(Vec::new()),
             partials: Vec::new(),
+            slots: Slots::new(&model, rows)?,
             model,
             team,
         })
@@ -89,24 +95,31 @@ impl Forward {
     /// Runs `rows` through the decoder: stores their keys and values and writes the logits of those that want them,
     /// `[wanted, vocab]`. The rows of a span follow one another in ascending position; `tables` has each span's pages.
     pub fn run(&mut self, rows: &[Row], tables: &[Vec<PagePtr>], pages: &Pages, logits: &mut [f32]) {
-        let mut pass = Pass {
-            tier: self.tier,
-            model: &self.model,
-            buffers: &self.buffers,
-            scratch: &self.scratch,
-            partials: &mut self.partials,
-            quantized: &mut self.quantized,
-            team: &mut self.team,
-            rows,
-            tables,
-            pages,
-        };
+        let mut pass = self.pass(rows, tables, pages);
         pass.embed();
         for layer in 0..pass.model.layers.len() {
             pass.attention(layer);
             pass.feed_forward(layer);
         }
-        pass.head(&self.logits, logits);
+        pass.head(logits);
+    }
+
+    /// A chunk of rows under way.
+    fn pass<'a>(&'a mut self, rows: &'a [Row], tables: &'a [Vec<PagePtr>], pages: &'a Pages) -> Pass<'a> {
+        Pass {
+            tier: self.tier,
+            model: &self.model,
+            buffers: &self.buffers,
+            scratch: &self.scratch,
+            partials: &mut self.partials,
+            slots: self.slots.as_mut(),
+            quantized: &mut self.quantized,
+            team: &mut self.team,
+            rows,
+            tables,
+            pages,
+            logits: &self.logits,
+        }
     }
 }
 
@@ -115,8 +128,11 @@ struct Pass<'a> {
     tier: Tier,
     model: &'a Model,
     buffers: &'a Buffers,
+    /// As [`Forward::logits`].
+    logits: &'a Buffer<f32>,
     scratch: &'a Mutex<Vec<Scratch>>,
     partials: &'a mut Vec<f32>,
+    slots: Option<&'a mut Slots>,
     quantized: &'a mut [QuantizedRows; 2],
     team: &'a mut Team,
     rows: &'a [Row],
@@ -132,8 +148,8 @@ impl Pass<'_> {
 
     /// Lays out quantized buffer `which` as the input of these nodes. How they want it rounded: ternary nodes stand among
     /// their like.
-    fn lay_out(&mut self, which: usize, linears: &[PackedLinear]) -> Rounding {
-        let taker = linears.iter().find(|l| l.takes_int8());
+    fn lay_out<'l>(&mut self, which: usize, linears: impl IntoIterator<Item = &'l PackedLinear>) -> Rounding {
+        let taker = linears.into_iter().find(|l| l.takes_int8());
         taker.inspect(|l| self.quantized[which].set_cols(l.cols)).map_or(Rounding::None, PackedLinear::rounding)
     }
 
@@ -251,17 +267,29 @@ impl Pass<'_> {
             self.norm_in_place(x, stride, attention.o.cols, &attention.sub_norm, 0, rounding);
         }
         let product = [Product { linear: &attention.o, out: b.y.ptr(), out_stride: b.hidden }];
-        expect(self.model, self.team, &weights.ffn.gate_up[..1], n);
+        expect(self.model, self.team, weights.ffn.first(), n);
         self.matmuls(Input { x, stride }, n, &product);
     }
 
-    /// `x += y; y = down(act(gate(norm(x))) * up(norm(x)))`.
+    /// `x += y; y = ffn(norm(x))`.
     fn feed_forward(&mut self, index: usize) {
-        let (tier, b, layer) = (self.tier, self.buffers, &self.model.layers[index]);
-        let weights = &layer.ffn;
-        let n = self.rows.len();
-        let rounding = self.lay_out(0, &weights.gate_up);
-        self.norm(n, Added::Y(layer.attn_post_norm.as_ref()), &layer.ffn_norm, rounding, &|r| r);
+        let (model, layer) = (self.model, &self.model.layers[index]);
+        let rounding = self.lay_out(0, layer.ffn.takers());
+        let post = Added::Y(layer.attn_post_norm.as_ref());
+        self.norm(self.rows.len(), post, &layer.ffn_norm, rounding, &|r| r);
+        let next = match model.layers.get(index + 1) {
+            Some(next) => &next.attention.qkv[..],
+            None => std::slice::from_ref(&model.head),
+        };
+        match &layer.ffn {
+            PackedFfn::Dense(ffn) => self.gated(ffn, next),
+            PackedFfn::Mixture(mixture) => self.mixture(mixture, next),
+        }
+    }
+
+    /// `y = down(act(gate(x)) * up(x))`, of the input x that stays as it is; `next` are the weights that are read after it.
+    fn gated(&mut self, weights: &PackedFeedForward, next: &[PackedLinear]) {
+        let (tier, b, n) = (self.tier, self.buffers, self.rows.len());
         let rounding = self.lay_out(1, std::slice::from_ref(&weights.down));
         // What takes the whole row comes after all panels.
         let last = weights.sub_norm.is_none() && rounding != Rounding::Row;
@@ -297,17 +325,14 @@ impl Pass<'_> {
         }
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
-        match self.model.layers.get(index + 1) {
-            Some(next) => expect(self.model, self.team, &next.attention.qkv, n),
-            None => expect(self.model, self.team, std::slice::from_ref(&self.model.head), n),
-        }
+        expect(self.model, self.team, next, n);
         let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }
 
-    /// The logits of the rows that want them, through `scratch` if they do not fill whole lanes.
-    fn head(&mut self, scratch: &Buffer<f32>, logits: &mut [f32]) {
-        let (model, b) = (self.model, self.buffers);
+    /// The logits of the rows that want them, through the scratch if they do not fill whole lanes.
+    fn head(&mut self, logits: &mut [f32]) {
+        let (model, b, scratch) = (self.model, self.buffers, self.logits);
         let (tier, vocab, width) = (self.tier, model.vocab, model.head.padded_rows());
         let (factor, cap) = (model.scales.logits, model.scales.logit_softcap);
         let wanted: Vec<usize> = (0..self.rows.len()).filter(|r| self.rows[*r].logits).collect();

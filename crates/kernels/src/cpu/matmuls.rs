@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::caches;
 use super::weights::{Model, PackedLinear};
 use crate::buffer::Buffer;
-use crate::ops::matmul::{FloatMatMul, IntMatMul};
+use crate::ops::matmul::{Fetch, FloatMatMul, IntMatMul};
 use crate::ops::quantize::{GROUP, QuantizedRows};
 use crate::quant::panel::MatMulFn;
 use crate::simd::{LANES, Tier};
@@ -15,6 +15,8 @@ use crate::team::Team;
 const PANELS_AT_ONCE: usize = 16;
 /// Rows that wait for memory rather than for arithmetic.
 const FEW_ROWS: usize = 8;
+/// Bytes that float weights are fetched ahead in each panel.
+const FETCH: usize = 4096;
 /// What is left is split into as many items per thread, of which the first is taken.
 const ITEMS_AHEAD: usize = 3;
 /// Items per thread, so that a thread that is held up leaves little behind.
@@ -63,45 +65,8 @@ pub fn matmuls(
     products: &[Product],
     finish: Option<&Finish>,
 ) {
-    let multiply = |product: &Product, panels: Range<usize>, rows: Range<usize>| {
-        let Product { linear, out, out_stride } = *product;
-        let (range, tokens) = (panels.clone(), rows.clone());
-        let (first, panel_bytes, cols) = (model.panels(linear), linear.panel_bytes, linear.cols);
-        // SAFETY: the tier is available; the panels are packed for this type, the rows are quantized, and each item has
-        // its own part of the output.
-        unsafe {
-            match linear.matmul {
-                MatMulFn::Int8(run) => {
-                    let (panels, x) = (first, quantized);
-                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
-                }
-                MatMulFn::F32(run) => {
-                    let Input { x, stride: x_stride } = { &input };
-                    let (x, x_stride, accumulate) = (*x, *x_stride, false);
-                    let m = FloatMatMul {
-                        panels: first,
-                        panel_bytes,
-                        range,
-                        cols,
-                        x,
-                        x_stride,
-                        tokens,
-                        out,
-                        out_stride,
-                        accumulate,
-                        ahead: 0,
-                    };
-                    run(tier, m);
-                }
-            }
-            if let Some(factor) = linear.ternary {
-                scale(factor, quantized, panels.clone(), rows.clone(), out, out_stride);
-            }
-            if let Some(bias) = &linear.bias {
-                add_bias(bias, panels, rows, out, out_stride);
-            }
-        }
-    };
+    let operands = Operands { tier, model, quantized, input };
+    let multiply = |product: &Product, panels, rows| operands.multiply(product, panels, rows);
     if let Some(finish) = finish {
         let items = items(&products[..1], rows, team.size());
         team.run(items.len(), &|i| {
@@ -118,6 +83,62 @@ pub fn matmuls(
     }
 }
 
+/// What products are made of, but for their weights.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    pub tier: Tier,
+    pub model: &'a Model,
+    /// The input of nodes that take int8.
+    pub quantized: &'a QuantizedRows,
+    /// The input of the others.
+    pub input: Input,
+}
+
+impl Operands<'_> {
+    /// Computes a part of a product: some panels for some rows of the input, which this call alone writes.
+    pub fn multiply(&self, product: &Product, panels: Range<usize>, rows: Range<usize>) {
+        let Self { tier, model, quantized, input } = *self;
+        let Product { linear, out, out_stride } = *product;
+        let (range, tokens) = (panels.clone(), rows.clone());
+        let (first, panel_bytes, cols) = (model.panels(linear), linear.panel_bytes, linear.cols);
+        // SAFETY: the tier is available; the panels are packed for this type, the rows are quantized, and each item has
+        // its own part of the output.
+        unsafe {
+            match linear.matmul {
+                MatMulFn::Int8(run) => {
+                    let (panels, x) = (first, quantized);
+                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
+                }
+                MatMulFn::F32(run) => {
+                    let Input { x, stride: x_stride } = input;
+                    let (panels, accumulate) = (first, false);
+                    let fetch = if tokens.len() <= FEW_ROWS { Fetch::Ahead(FETCH) } else { Fetch::Nothing };
+                    let m = FloatMatMul {
+                        panels,
+                        panel_bytes,
+                        range,
+                        cols,
+                        x,
+                        x_stride,
+                        tokens,
+                        out,
+                        out_stride,
+                        accumulate,
+                        fetch,
+                    };
+                    run(tier, m);
+                }
+            }
+            if let Some(factor) = linear.ternary {
+                scale(factor, quantized, panels.clone(), rows.clone(), out, out_stride);
+            }
+            if let Some(bias) = &linear.bias {
+                add_bias(bias, panels, rows, out, out_stride);
+            }
+        }
+    }
+}
+
 /// Says to the team which weights are read after the jobs under way: these, in one call of [`matmuls`] for `rows` rows.
 pub fn expect(model: &Model, team: &mut Team, linears: &[PackedLinear], rows: usize) {
     let panels = linears.iter().map(PackedLinear::panel_count).sum();
@@ -127,7 +148,7 @@ pub fn expect(model: &Model, team: &mut Team, linears: &[PackedLinear], rows: us
 
 /// Panels of the next item when `left` of `all` are left. Each thread has several. For few rows, which wait for memory,
 /// items are long at first, since each begins with a wait, and short in the end, so that threads end together.
-fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize {
+pub fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize {
     let panels = if rows <= FEW_ROWS {
         (left / (threads * ITEMS_AHEAD)).max(2)
     } else {
@@ -138,7 +159,7 @@ fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize
 }
 
 /// Rows of an item: as many as stay in the second-level cache while panels pass.
-fn rows_at_once(cols: usize, int8: bool) -> usize {
+pub fn rows_at_once(cols: usize, int8: bool) -> usize {
     // An int8 row has 20 bytes of scales and sums for each 32 values.
     let row = if int8 { cols + cols * 20 / 32 } else { cols * size_of::<f32>() };
     (caches::second_level() / row.max(1)).next_multiple_of(GROUP).max(4 * GROUP)

@@ -1,14 +1,18 @@
 //! A plan's weights in the run layout.
 
+mod mixture;
+
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use mixture::{PackedFfn, PackedMixture};
 
 use super::image::{self, ImageFile, Keeper, Panels};
 use crate::DType;
 use crate::backend::{BackendError, Observer};
 use crate::buffer::Buffer;
 use crate::plan::{
-    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Layer, Linear, NormKind, Rope, Scales, Weight,
+    Activation, Attention, DecoderPlan, FeedForward, Ffn, HeadNorm, Layer, Linear, NormKind, Rope, Scales, Weight,
 };
 use crate::quant::panel::{self, BLOCK, MatMulFn};
 use crate::simd::{LANES, Tier};
@@ -79,7 +83,7 @@ pub struct PackedLayer {
     pub attention: PackedAttention,
     pub attn_post_norm: Norm,
     pub ffn_norm: Norm,
-    pub ffn: PackedFeedForward,
+    pub ffn: PackedFfn,
     pub ffn_post_norm: Norm,
 }
 
@@ -111,8 +115,8 @@ pub struct PackedFeedForward {
 impl PackedLayer {
     /// Its nodes in the order of [`Layer::linears`].
     fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
-        let (a, f) = (&self.attention, &self.ffn);
-        a.qkv.iter().chain([&a.o]).chain(&f.gate_up).chain([&f.down])
+        let a = &self.attention;
+        a.qkv.iter().chain([&a.o]).chain(self.ffn.linears())
     }
 }
 
@@ -167,7 +171,7 @@ impl Model {
             Some(panels) => (panels, None),
             None => {
                 let panels = Arc::new(zeroed("weights", bytes)?);
-                let total = plan.bytes_per_token();
+                let total = plan.weight_bytes();
                 let mut packer = Packer { team, observer, panels: &panels, done: 0, total };
                 let packed = layers.iter().flat_map(PackedLayer::linears).chain([&head]);
                 plan.linears().zip(packed).for_each(|(linear, packed)| packer.pack(linear, packed));
@@ -211,17 +215,24 @@ fn check(plan: &DecoderPlan) -> Result<(), BackendError> {
             check_norm("norm", norm.as_deref(), h)?;
         }
         check_attention(plan, &layer.attention)?;
-        let ffn = &layer.ffn;
-        let f = ffn.gate.shard.len();
-        check_alike("gate and up", &[&ffn.gate, &ffn.up])?;
-        check_norm("feed-forward norm", ffn.sub_norm.as_deref(), f)?;
-        for (linear, rows, cols) in [(&ffn.gate, f, h), (&ffn.up, f, h), (&ffn.down, h, f)] {
-            check_linear(linear, rows, cols)?;
+        match &layer.ffn {
+            Ffn::Dense(ffn) => check_feed_forward(ffn, h)?,
+            Ffn::Mixture(mixture) => mixture::check(mixture, h)?,
         }
     }
     check_norm("output norm", Some(&plan.output_norm), h)?;
     check_linear(&plan.head, plan.vocab, h)?;
     check_weight(&plan.embedding, plan.vocab, h)
+}
+
+fn check_feed_forward(ffn: &FeedForward, h: usize) -> Result<(), BackendError> {
+    let f = ffn.gate.shard.len();
+    check_alike("gate and up", &[&ffn.gate, &ffn.up])?;
+    check_norm("feed-forward norm", ffn.sub_norm.as_deref(), f)?;
+    for (linear, rows, cols) in [(&ffn.gate, f, h), (&ffn.up, f, h), (&ffn.down, h, f)] {
+        check_linear(linear, rows, cols)?;
+    }
+    Ok(())
 }
 
 fn wrong(what: String) -> Result<(), BackendError> {
@@ -359,7 +370,7 @@ fn lay_out(plan: &DecoderPlan, bf16: bool) -> Result<(Vec<PackedLayer>, PackedLi
             attention: attention(&layer.attention, &mut linear)?,
             attn_post_norm: norm(layer.attn_post_norm.as_deref())?,
             ffn_norm: norm(layer.ffn_norm.as_deref())?,
-            ffn: feed_forward(&layer.ffn, &mut linear)?,
+            ffn: mixture::lay_out(&layer.ffn, &mut linear)?,
             ffn_post_norm: norm(layer.ffn_post_norm.as_deref())?,
         })
     };

@@ -12,6 +12,7 @@ use std::ops::{Deref, Range};
 
 use super::cache::{HeadLayout, PAGE, PageProduct, Stored};
 use super::heads::HeadShape;
+use super::matmul::Fetch;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Keys in a segment.
@@ -273,15 +274,16 @@ impl<'a> Deref for Work<'a> {
 
 /// The safety of all functions: that of [`Queries::over`].
 impl Work<'_> {
-    /// Bytes from the keys (part 0) or values (part 1) of a page to those of another, 0 if that page does not exist.
+    /// While the keys (part 0) or values (part 1) of a page are read: those of another, if few rows wait for them and that
+    /// page exists. Pages are given by a position.
     #[inline(always)]
-    fn distance(&self, from: (usize, usize), to: (usize, usize)) -> isize {
+    fn fetch(&self, rows: usize, from: (usize, usize), to: (usize, usize)) -> Fetch {
         let at = |(position, part): (usize, usize)| {
             self.pages.get(position / PAGE).map(|page| page.0.addr() + part * self.layout.part_bytes())
         };
         match (at(from), at(to)) {
-            (Some(from), Some(to)) => to.wrapping_sub(from).cast_signed(),
-            _ => 0,
+            (Some(from), Some(to)) if rows <= FETCHING_ROWS => Fetch::Other(to.wrapping_sub(from).cast_signed()),
+            _ => Fetch::Nothing,
         }
     }
 
@@ -363,16 +365,15 @@ impl<K: Stored> Attention<'_, K> {
             out: scores.wrapping_add(slot),
             out_stride: SEGMENT,
             accumulate: false,
-            ahead: 0,
+            fetch: Fetch::Nothing,
             room,
         };
-        // Few rows wait for memory: while they read a part of a page, they fetch the next one.
-        let ahead = |from, to| if rows.len() <= FETCHING_ROWS { self.0.distance(from, to) } else { 0 };
+        let fetch = |from, to| self.0.fetch(rows.len(), from, to);
         // SAFETY: the pages up to the last query exist; rows have SEGMENT scores.
         unsafe {
             for slot in (0..keys).step_by(PAGE) {
                 let next = if slot + PAGE < keys { (start + slot + PAGE, 0) } else { (start, 1) };
-                K::scores::<S>(PageProduct { ahead: ahead((start + slot, 0), next), ..product(slot) });
+                K::scores::<S>(PageProduct { fetch: fetch((start + slot, 0), next), ..product(slot) });
             }
             for row in rows.clone() {
                 let end = (self.0.position + row / self.0.group + 1 - start).min(keys);
@@ -385,7 +386,7 @@ impl<K: Stored> Attention<'_, K> {
             for slot in (0..keys).step_by(PAGE) {
                 let next = (start + slot + PAGE, usize::from(slot + PAGE < keys));
                 K::values::<S>(PageProduct {
-                    ahead: ahead((start + slot, 1), next),
+                    fetch: fetch((start + slot, 1), next),
                     x: scores.add(slot),
                     x_stride: SEGMENT,
                     out: segment,

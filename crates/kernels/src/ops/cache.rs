@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::matmul::FloatMatMul;
+use super::matmul::{Fetch, FloatMatMul};
 use crate::backend::KvType;
 use crate::quant::panel::{BLOCK, Element};
 use crate::quant::{F16, F32};
@@ -54,8 +54,8 @@ pub struct PageProduct<'a> {
     pub out_stride: usize,
     /// Whether to go on from the sums that `out` holds.
     pub accumulate: bool,
-    /// Bytes from this part of the page to the one that is read next; 0 if it need not be fetched.
-    pub ahead: isize,
+    /// What part of a page is read next, if it is to be fetched.
+    pub fetch: Fetch,
     /// `[PAGE, head_dim]` of scratch.
     pub room: *mut f32,
 }
@@ -97,7 +97,7 @@ impl PageProduct<'_> {
             out: self.out,
             out_stride: self.out_stride,
             accumulate: self.accumulate,
-            ahead: self.ahead,
+            fetch: self.fetch,
         }
     }
 

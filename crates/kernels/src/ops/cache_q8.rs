@@ -5,6 +5,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::cache::{PAGE, PageProduct, Stored};
+use super::matmul::Fetch;
 use crate::quant::F32;
 use crate::quant::panel::{BLOCK, Element};
 use crate::simd::{Kernel, LANES, Simd};
@@ -60,13 +61,8 @@ unsafe fn tiles<S: Simd, P: Page>(product: &PageProduct, groups: usize, page: &P
             let rows = (product.rows.end - row).min(ROWS);
             let mut group = 0;
             while group < groups {
-                let count = match groups - group {
-                    4.. if rows <= 2 && S::FLOAT_TILE == (2, 8) => 4,
-                    left => left.min(GROUPS),
-                };
+                let count = (groups - group).min(GROUPS);
                 match (count, rows) {
-                    (4, 2) => tile::<S, P, 4, 2>(product, page, group, row),
-                    (4, _) => tile::<S, P, 4, 1>(product, page, group, row),
                     (2, 4) => tile::<S, P, 2, 4>(product, page, group, row),
                     (2, 3) => tile::<S, P, 2, 3>(product, page, group, row),
                     (2, 2) => tile::<S, P, 2, 2>(product, page, group, row),
@@ -94,7 +90,10 @@ unsafe fn tile<S: Simd, P: Page, const G: usize, const R: usize>(
     unsafe {
         let x: [*const f32; R] = std::array::from_fn(|r| product.x.add((row + r) * product.x_stride));
         let out = |g: usize, r: usize| product.out.add((row + r) * product.out_stride + (group + g) * LANES);
-        let ahead = if row == product.rows.start { product.ahead } else { 0 };
+        let next = match product.fetch {
+            Fetch::Other(distance) if row == product.rows.start => Some(distance),
+            _ => None,
+        };
         let mut acc = [[S::splat(0.0); R]; G];
         if product.accumulate {
             for g in 0..G {
@@ -111,9 +110,11 @@ unsafe fn tile<S: Simd, P: Page, const G: usize, const R: usize>(
             }
             for col in first..cols.min(first + LANES) {
                 let mut values = [S::splat(0.0); G];
-                if ahead != 0 && col % (64 / LANES) == 0 {
+                if let Some(distance) = next
+                    && col % (64 / LANES) == 0
+                {
                     for g in 0..G {
-                        S::prefetch(page.at(group + g, col).wrapping_offset(ahead));
+                        S::prefetch(page.at(group + g, col).wrapping_offset(distance));
                     }
                 }
                 for g in 0..G {

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::matmul::FloatMatMul;
+use super::matmul::{Fetch, FloatMatMul};
 use crate::quant::F32;
 use crate::quant::panel::Element;
 use crate::simd::{Kernel, LANES, Simd};
@@ -142,7 +142,7 @@ impl<E: Element> Float<E> {
         unsafe {
             let x: [*const f32; T] = std::array::from_fn(|t| m.x.add((token + t) * m.x_stride + range.start));
             let out = |r: usize, t: usize| m.out.add((token + t) * m.out_stride + (panel + r) * LANES);
-            let ahead = if token == m.tokens.start { m.ahead } else { 0 };
+            let fetch = if token == m.tokens.start { m.fetch } else { Fetch::Nothing };
             let mut acc = [[S::splat(0.0); T]; R];
             if m.accumulate || range.start > 0 {
                 for r in 0..R {
@@ -155,8 +155,16 @@ impl<E: Element> Float<E> {
                 let mut values = [S::splat(0.0); R];
                 for r in 0..R {
                     let at = w[r].add(col * LANES * W::BYTES);
-                    if ahead != 0 && col % (64 / LANES / W::BYTES).max(1) == 0 {
-                        S::prefetch(at.wrapping_offset(ahead));
+                    if fetch != Fetch::Nothing && col % (64 / LANES / W::BYTES).max(1) == 0 {
+                        let distance = match fetch {
+                            Fetch::Ahead(bytes) if col * LANES * W::BYTES + bytes < m.panel_bytes => {
+                                bytes.cast_signed()
+                            }
+                            Fetch::Ahead(bytes) => (bytes + (R - 1) * m.panel_bytes).cast_signed(),
+                            Fetch::Other(distance) => distance,
+                            Fetch::Nothing => 0,
+                        };
+                        S::prefetch(at.wrapping_offset(distance));
                     }
                     values[r] = W::load::<S>(at);
                 }

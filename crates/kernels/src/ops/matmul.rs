@@ -63,8 +63,17 @@ pub struct FloatMatMul {
     pub out_stride: usize,
     /// Whether to go on from the sums that `out` holds.
     pub accumulate: bool,
-    /// Bytes from a weight to what the first tokens fetch when they read it; 0 to fetch nothing.
-    pub ahead: isize,
+    pub fetch: Fetch,
+}
+
+/// What the first tokens fetch when they read a weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fetch {
+    Nothing,
+    /// What is read soon: so many bytes ahead in the panels that are read together, then in those after them.
+    Ahead(usize),
+    /// The same place of another matrix, so many bytes from this one.
+    Other(isize),
 }
 
 impl<'a> IntMatMul<'a> {

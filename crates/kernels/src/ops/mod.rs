@@ -11,4 +11,5 @@ pub mod matmul;
 pub mod norm;
 pub mod quantize;
 pub mod rope;
+pub mod router;
 mod weights;

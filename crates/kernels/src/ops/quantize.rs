@@ -126,6 +126,26 @@ impl QuantizedRows {
         Quantize { rows: self, row, blocks, x }
     }
 
+    /// Makes row `row` what row `other` of `from` is, which has as many columns, in blocks with a scale each.
+    ///
+    /// # Safety
+    /// Both rows exist; nothing writes `other`, and nothing else touches `row`.
+    pub unsafe fn copy_row(&self, row: usize, from: &Self, other: usize) {
+        debug_assert_eq!(self.cols, from.cols);
+        // SAFETY: the blocks exist; the caller's promise.
+        unsafe {
+            let (to, from) = (self.row(row), from.row(other));
+            for block in 0..self.cols / BLOCK {
+                std::ptr::copy_nonoverlapping(from.q(block, 0), to.q(block, 0), BLOCK);
+                *to.scale(block, 0) = *from.scale(block, 0);
+                *to.scaled_sum(block, 0) = *from.scaled_sum(block, 0);
+                for (to, from) in to.negative_sums.iter().zip(from.negative_sums) {
+                    *to.add(block * GROUP) = *from.add(block * GROUP);
+                }
+            }
+        }
+    }
+
     /// The kernel that quantizes a whole row at `x`; its safety is that of [`QuantizedRows::quantize`].
     pub fn quantize_row(&self, row: usize, x: *const f32) -> impl Kernel<Output = ()> + use<'_> {
         self.quantize(row, 0..self.cols / BLOCK, x)

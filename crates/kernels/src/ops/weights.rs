@@ -10,7 +10,7 @@ use crate::simd::{LANES, Simd};
 /// Blocks that are unpacked at once: two panels of them stay in a first-level cache of 32 KiB.
 pub const UNPACKED_BLOCKS: usize = 16;
 /// Bytes that are fetched ahead of the panel's own order: what memory delivers in its latency, and a little more.
-const PREFETCH: usize = 4096;
+const PREFETCH: usize = 8192;
 
 /// The weights of one panel.
 ///

@@ -18,6 +18,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         ("blk.{}.attn_sub_norm", "model.layers.{}.self_attn.attn_sub_norm"),
         ("blk.{}.ffn_sub_norm", "model.layers.{}.mlp.ffn_sub_norm"),
     ],
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf: |_: &DecoderConfig, _: &mut Map<String, Value>| {},

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kernels::plan::{Activation, NormKind, Scales};
+use kernels::plan::{Activation, NormKind, RouterScore, Scales};
 
 use super::rope::RopeSettings;
 use crate::ModelError;
@@ -11,6 +11,8 @@ use crate::ModelError;
 const MOST: usize = i32::MAX as usize;
 /// No decoder has more layers; there is a list with an entry for each.
 const MOST_LAYERS: usize = 1 << 16;
+/// No layer has more experts; likewise.
+const MOST_EXPERTS: usize = 1 << 16;
 
 /// Whether a checkpoint holds a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,27 @@ impl LayerType {
     pub const SLIDING: Self = Self { sliding: true, rope: true };
 }
 
+/// The mixtures of experts that stand in place of feed-forward layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experts {
+    pub count: usize,
+    /// How many a position takes.
+    pub used: usize,
+    /// Width of each.
+    pub intermediate: usize,
+    pub score: RouterScore,
+    /// Whether the weights of a position's experts are divided by their sum.
+    pub normalized: bool,
+    /// Multiplies the weights.
+    pub scale: f32,
+    /// Width of the expert that all positions take beside theirs, if there is one.
+    pub shared: Option<usize>,
+    /// Whether a gate weighs the shared expert.
+    pub shared_gate: bool,
+    /// Whether each layer has a mixture; the others are dense.
+    pub layers: Vec<bool>,
+}
+
 /// What makes one decoder differ from another, its weights aside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecoderConfig {
@@ -114,6 +137,7 @@ pub struct DecoderConfig {
     pub head_dim: usize,
     /// Width of the feed-forward layer.
     pub intermediate: usize,
+    pub experts: Option<Experts>,
     pub vocab: usize,
     /// Positions that the model was made for.
     pub context: usize,
@@ -148,6 +172,11 @@ impl DecoderConfig {
         (1.0 / (head_dim as f64).sqrt()) as f32
     }
 
+    /// The mixture of a layer, if it has one.
+    pub fn experts_of(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|experts| experts.layers[layer])
+    }
+
     /// As many layers, all of them plain.
     ///
     /// # Errors
@@ -169,6 +198,9 @@ impl DecoderConfig {
             format!("{:?}", config.layer_types.iter().map(seen).collect::<Vec<_>>())
         };
         let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        let sparse =
+            |config: &Self| text(&(0..config.layers).filter(|i| config.experts_of(*i).is_some()).collect::<Vec<_>>());
+        let experts = |config: &Self| text(&config.experts.clone().map(|e| Experts { layers: Vec::new(), ..e }));
         let scales = |s: &Scales| format!("{:?}", (s.embedding, s.residual, s.logit_softcap));
         let properties = [
             ("attention scale", text(&self.attention_scale), text(&read.attention_scale)),
@@ -178,6 +210,8 @@ impl DecoderConfig {
             ("windows and rotations", layers(self), layers(read)),
             ("activation", text(&self.activation), text(&read.activation)),
             ("scales", scales(&self.scales), scales(&read.scales)),
+            ("layers with experts", sparse(self), sparse(read)),
+            ("experts", experts(self), experts(read)),
         ];
         match properties.into_iter().find(|(_, own, read)| own != read) {
             Some((name, own, read)) => Err(ModelError::unsupported(path, name, own, format!("{read} in {format}"))),
@@ -231,7 +265,35 @@ impl DecoderConfig {
                 return Err(ModelError::config(path, format!("a positive {name}"), value));
             }
         }
+        self.validate_experts(path)?;
         self.sliding_rope.iter().try_for_each(|rope| rope.validate(self.head_dim, path))?;
         self.rope.validate(self.head_dim, path)
+    }
+
+    fn validate_experts(&self, path: &Path) -> Result<(), ModelError> {
+        let Some(experts) = &self.experts else { return Ok(()) };
+        let wrong = |expected: String, found: usize| Err(ModelError::config(path, expected, found));
+        if !(1..=MOST_EXPERTS).contains(&experts.count) {
+            return wrong(format!("an expert count from 1 to {MOST_EXPERTS}"), experts.count);
+        }
+        if !(1..=experts.count).contains(&experts.used) {
+            return wrong(format!("from 1 to {} experts a position", experts.count), experts.used);
+        }
+        let most = MOST / experts.count;
+        for width in [Some(experts.intermediate), experts.shared].into_iter().flatten() {
+            if !(1..=most).contains(&width) {
+                return wrong(format!("an expert's size from 1 to {most}"), width);
+            }
+        }
+        if self.hidden > most {
+            return wrong(format!("a hidden size from 1 to {most} beside {} experts", experts.count), self.hidden);
+        }
+        if !(experts.scale.is_finite() && experts.scale > 0.0) {
+            return Err(ModelError::config(path, "a positive scale of the experts' weights", experts.scale));
+        }
+        if experts.layers.len() != self.layers {
+            return wrong(format!("{} layers with or without experts", self.layers), experts.layers.len());
+        }
+        Ok(())
     }
 }

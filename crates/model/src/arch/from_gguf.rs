@@ -1,15 +1,16 @@
 //! What GGUF files name alike for every architecture: keys that begin with the architecture's name.
 
 use formats::gguf::{Array, FromValue, Metadata};
-use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
+use kernels::plan::{Activation, NormKind, RopeStyle, RouterScore, Scales};
 
-use super::config::{Biases, DecoderConfig, Norms, Presence, QkNorm};
+use super::config::{Biases, DecoderConfig, Experts, Norms, Presence, QkNorm};
 use super::rope::{RopeScaling, RopeSettings};
 use crate::ModelError;
 
 /// Keys of variants that the plain decoder lacks, with the one value that changes nothing.
-const NEUTRAL_ONLY: [(&str, f64); 9] = [
-    ("expert_count", 0.0),
+const NEUTRAL_ONLY: [(&str, f64); 10] = [
+    (EXPERT_COUNT, 0.0),
+    ("expert_group_count", 1.0),
     ("attention.clamp_kqv", 0.0),
     ("attention.max_alibi_bias", 0.0),
     ("attn_logit_softcapping", 0.0),
@@ -62,9 +63,10 @@ pub fn base(
         hidden,
         layers,
         heads,
-        kv_heads: keys.get("attention.head_count_kv")?.unwrap_or(heads),
+        kv_heads: keys.of_all_layers("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
         intermediate: keys.require("feed_forward_length")?,
+        experts: None,
         vocab: keys.vocab()?,
         context,
         norm: NormKind::Rms,
@@ -95,6 +97,60 @@ pub fn base(
         ternary: None,
     })
 }
+
+/// Experts in a layer.
+pub const EXPERT_COUNT: &str = "expert_count";
+
+/// The mixture that the keys of `architecture` describe, in every layer: softmax scores, normalized unless the file tells
+/// otherwise where `normalized` says so.
+///
+/// # Errors
+/// A key is missing or of the wrong type, or asks for another score.
+pub fn experts(
+    metadata: &Metadata,
+    architecture: &str,
+    decoder: &DecoderConfig,
+    normalized: bool,
+) -> Result<Experts, ModelError> {
+    let keys = Keys { metadata, architecture };
+    let score = match keys.get::<u32>("expert_gating_func")? {
+        None | Some(0 | SOFTMAX) => RouterScore::Softmax,
+        Some(SIGMOID) => RouterScore::Sigmoid,
+        Some(other) => return Err(keys.unsupported("expert_gating_func", other, "1 (softmax) or 2 (sigmoid)")),
+    };
+    Ok(Experts {
+        count: keys.require(EXPERT_COUNT)?,
+        used: keys.require("expert_used_count")?,
+        intermediate: keys.get("expert_feed_forward_length")?.unwrap_or(decoder.intermediate),
+        score,
+        normalized: keys.get("expert_weights_norm")?.unwrap_or(normalized),
+        // 0 stands for "not set".
+        scale: keys.get("expert_weights_scale")?.filter(|scale| *scale != 0.0).unwrap_or(1.0),
+        shared: keys.get("expert_shared_feed_forward_length")?.filter(|width| *width > 0),
+        shared_gate: false,
+        layers: vec![true; decoder.layers],
+    })
+}
+
+/// As [`experts`], where experts whose width the file does not tell share that of a feed-forward layer.
+///
+/// # Errors
+/// As [`experts`].
+pub fn shared_width_experts(
+    metadata: &Metadata,
+    architecture: &str,
+    decoder: &DecoderConfig,
+    normalized: bool,
+) -> Result<Experts, ModelError> {
+    let mut experts = experts(metadata, architecture, decoder, normalized)?;
+    let told: Option<usize> = Keys { metadata, architecture }.get("expert_feed_forward_length")?;
+    experts.intermediate = told.unwrap_or(decoder.intermediate / experts.used.max(1));
+    Ok(experts)
+}
+
+/// Scores by their numbers in `expert_gating_func`.
+pub const SOFTMAX: u32 = 1;
+pub const SIGMOID: u32 = 2;
 
 /// Positions that a sliding layer sees.
 pub const SLIDING_WINDOW: &str = "attention.sliding_window";
@@ -164,6 +220,16 @@ impl<'a> Keys<'a> {
 
     fn unsupported(&self, key: &str, found: impl ToString, supported: impl ToString) -> ModelError {
         ModelError::unsupported(self.metadata.path(), &self.full(key), found, supported)
+    }
+
+    /// The value of an optional key that has one number, or the same one for each layer.
+    fn of_all_layers(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        let Ok(Some(list)) = self.get::<Array>(key) else { return self.get(key) };
+        let values: Option<Vec<usize>> = list.values().map(usize::from_value).collect();
+        match values.as_deref() {
+            Some([first, rest @ ..]) if rest.iter().all(|value| value == first) => Ok(Some(*first)),
+            _ => Err(self.unsupported(key, format!("{values:?}"), "the same number for each layer")),
+        }
     }
 
     /// Refuses any value of an optional key but one.

@@ -1,9 +1,9 @@
 //! What `config.json` names alike for every architecture.
 
 use formats::hf::{HfConfig, RopeConfig};
-use kernels::plan::{Activation, NormKind, RopeStyle, Scales};
+use kernels::plan::{Activation, NormKind, RopeStyle, RouterScore, Scales};
 
-use super::config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, Ternary};
+use super::config::{Biases, DecoderConfig, Experts, LayerType, Norms, Presence, QkNorm, Ternary};
 use super::rope::{RopeScaling, RopeSettings};
 use crate::ModelError;
 
@@ -25,10 +25,19 @@ pub const ACTIVATIONS: [(&str, Activation); 5] = [
 /// # Errors
 /// A key is missing or of the wrong type, or asks for what the decoder does not do.
 pub fn common(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+    refuse_experts(config)?;
+    common_with_experts(config)
+}
+
+/// As [`common`], of a family that reads the experts itself.
+///
+/// # Errors
+/// As [`common`].
+pub fn common_with_experts(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     refuse_windows(config)?;
     let unsupported =
         |key, found: String, supported| Err(ModelError::unsupported(config.path(), key, found, supported));
-    let decoder = base(config, config.rope()?)?;
+    let decoder = base_with_experts(config, config.rope()?)?;
     if decoder.activation != Activation::Silu {
         return unsupported("hidden_act", config.get("hidden_act")?.unwrap_or_default(), "silu");
     }
@@ -47,6 +56,15 @@ pub fn common(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
 /// # Errors
 /// As [`common`].
 pub fn base(config: &HfConfig, rope_config: RopeConfig) -> Result<DecoderConfig, ModelError> {
+    refuse_experts(config)?;
+    base_with_experts(config, rope_config)
+}
+
+/// As [`base`], of a family that reads the experts itself.
+///
+/// # Errors
+/// As [`common`].
+pub fn base_with_experts(config: &HfConfig, rope_config: RopeConfig) -> Result<DecoderConfig, ModelError> {
     refuse_variants(config)?;
     let hidden: usize = config.require("hidden_size")?;
     let heads: usize = config.require("num_attention_heads")?;
@@ -63,6 +81,7 @@ pub fn base(config: &HfConfig, rope_config: RopeConfig) -> Result<DecoderConfig,
         kv_heads: config.get("num_key_value_heads")?.unwrap_or(heads),
         head_dim,
         intermediate: config.require("intermediate_size")?,
+        experts: None,
         vocab: config.require("vocab_size")?,
         context,
         norm: NormKind::Rms,
@@ -249,10 +268,43 @@ fn refuse_variants(config: &HfConfig) -> Result<(), ModelError> {
         let method = method.get("quant_method").unwrap_or(method).to_string();
         return unsupported("quantization_config", method, "weights that are not quantized, in F32, F16 or BF16");
     }
-    if let Some(experts) = config.get::<usize>("num_local_experts")?.filter(|n| *n > 0) {
-        return unsupported("num_local_experts", experts.to_string(), "0");
+    Ok(())
+}
+
+fn refuse_experts(config: &HfConfig) -> Result<(), ModelError> {
+    for key in EXPERT_COUNTS {
+        if let Some(experts) = config.get::<usize>(key)?.filter(|n| *n > 0) {
+            return Err(ModelError::unsupported(config.path(), key, experts, "0"));
+        }
     }
     Ok(())
+}
+
+/// The names of the number of experts.
+const EXPERT_COUNTS: [&str; 2] = ["num_experts", "num_local_experts"];
+
+/// How many experts a layer has; 0 where there are none.
+pub fn expert_count(config: &HfConfig) -> Result<usize, ModelError> {
+    let found = EXPERT_COUNTS.iter().find_map(|key| config.get::<usize>(key).transpose());
+    Ok(found.transpose()?.unwrap_or(0))
+}
+
+/// The mixture of experts of this width, in every layer: softmax scores, normalized as `norm_topk_prob` says.
+///
+/// # Errors
+/// A key is missing or of the wrong type.
+pub fn experts(config: &HfConfig, decoder: &DecoderConfig, intermediate: usize) -> Result<Experts, ModelError> {
+    Ok(Experts {
+        count: expert_count(config)?,
+        used: config.require("num_experts_per_tok")?,
+        intermediate,
+        score: RouterScore::Softmax,
+        normalized: config.get("norm_topk_prob")?.unwrap_or(false),
+        scale: 1.0,
+        shared: None,
+        shared_gate: false,
+        layers: vec![true; decoder.layers],
+    })
 }
 
 fn refuse_windows(config: &HfConfig) -> Result<(), ModelError> {
@@ -272,4 +324,18 @@ fn refuse_windows(config: &HfConfig) -> Result<(), ModelError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The mixtures of Qwen: of a width of their own, in every `decoder_sparse_step`th layer but those of `mlp_only_layers`.
+///
+/// # Errors
+/// As [`experts`].
+pub fn qwen_experts(config: &HfConfig, decoder: &DecoderConfig) -> Result<Experts, ModelError> {
+    let mut experts = experts(config, decoder, config.require("moe_intermediate_size")?)?;
+    let dense: Vec<usize> = config.get("mlp_only_layers")?.unwrap_or_default();
+    let step: usize = config.get("decoder_sparse_step")?.unwrap_or(1);
+    for (layer, sparse) in experts.layers.iter_mut().enumerate() {
+        *sparse = !dense.contains(&layer) && (layer + 1).is_multiple_of(step);
+    }
+    Ok(experts)
 }

@@ -22,6 +22,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         ("blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm"),
         ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
     ],
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,

@@ -14,6 +14,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: &[],
+    packings: &[],
     gguf_rope: RopeStyle::Interleaved,
     hf_biases: &[("attention_bias", |b| b.qkv), ("mlp_bias", |b| b.mlp)],
     write_hf,

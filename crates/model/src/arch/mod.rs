@@ -12,17 +12,24 @@ mod from_hf;
 mod gemma2;
 mod gemma3;
 mod granite;
+mod granitemoe;
 mod llama;
 mod names;
 mod olmo;
 mod olmo2;
+mod olmoe;
+mod packing;
 mod phi3;
 mod qwen2;
+mod qwen2moe;
 mod qwen3;
+mod qwen3moe;
 mod rope;
 mod smollm3;
 mod to_gguf;
 mod to_hf;
+
+use std::collections::HashSet;
 
 use formats::gguf::{Metadata, MetadataBuilder};
 use formats::hf::HfConfig;
@@ -30,7 +37,8 @@ use formats::{Checkpoint, Config, Format};
 use kernels::plan::RopeStyle;
 use serde_json::{Map, Value};
 
-pub use config::{Biases, DecoderConfig, LayerType, Norms, Presence, QkNorm, Ternary};
+pub use config::{Biases, DecoderConfig, Experts, LayerType, Norms, Presence, QkNorm, Ternary};
+pub use packing::{Assembly, Packing, Piece};
 pub use rope::{RopeScaling, RopeSettings};
 pub use to_gguf::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 
@@ -48,6 +56,8 @@ pub struct Architecture {
     /// Tensors beyond those of the plain decoder, or in their place: the canonical name, which is GGUF's, and the name in
     /// Hugging Face files; without `.weight`, and with `{}` for the layer.
     pub extra_tensors: &'static [(&'static str, &'static str)],
+    /// Matrices that Hugging Face files hold otherwise.
+    pub packings: &'static [Packing],
     /// Which values of a head GGUF files rotate together; in Hugging Face files it is its halves.
     pub gguf_rope: RopeStyle,
     /// Keys of `config.json` that say which linear layers have biases.
@@ -62,17 +72,21 @@ pub struct Architecture {
 pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
-pub static ARCHITECTURES: [&Architecture; 11] = [
+pub static ARCHITECTURES: [&Architecture; 15] = [
     &llama::ARCHITECTURE,
     &qwen2::ARCHITECTURE,
     &qwen3::ARCHITECTURE,
+    &qwen2moe::ARCHITECTURE,
+    &qwen3moe::ARCHITECTURE,
     &gemma2::ARCHITECTURE,
     &gemma3::ARCHITECTURE,
     &phi3::ARCHITECTURE,
     &smollm3::ARCHITECTURE,
     &granite::ARCHITECTURE,
+    &granitemoe::ARCHITECTURE,
     &olmo::ARCHITECTURE,
     &olmo2::ARCHITECTURE,
+    &olmoe::ARCHITECTURE,
     &bitnet::ARCHITECTURE,
 ];
 
@@ -82,7 +96,9 @@ impl Architecture {
     /// # Errors
     /// It names none, or one that is not supported.
     pub fn of(checkpoint: &Checkpoint) -> Result<&'static Self, ModelError> {
-        let unknown = |found: String, supported: Vec<&str>| {
+        let unknown = |found: String, mut supported: Vec<&str>| {
+            let mut seen = HashSet::new();
+            supported.retain(|name| seen.insert(*name));
             let supported = supported.join(", ");
             ModelError::Architecture { path: checkpoint.path().to_owned(), found, supported }
         };
@@ -94,7 +110,11 @@ impl Architecture {
                 known.ok_or_else(|| unknown(found.to_owned(), ARCHITECTURES.iter().map(|a| a.name).collect()))
             }
             Config::HuggingFace(config) => {
-                let known = hf().find(|(_, (model_type, _))| *model_type == found);
+                // Of two with the same type, one is a mixture of experts.
+                let mut known = hf().filter(|(_, (model_type, _))| *model_type == found);
+                let first = known.next();
+                let sparse = from_hf::expert_count(config)? > 0;
+                let known = first.filter(|(a, _)| a.has_experts() == sparse).or_else(|| known.next()).or(first);
                 let types = || hf().map(|(_, (model_type, _))| model_type).collect();
                 let (known, (_, class)) = known.ok_or_else(|| unknown(found.to_owned(), types()))?;
                 let classes: Vec<&str> = config.get("architectures")?.unwrap_or_default();
@@ -219,7 +239,7 @@ mod tests {
         for a in ARCHITECTURES {
             let types = |a: &Architecture| a.hf.iter().map(|names| names.0).collect::<Vec<_>>();
             let shared = |b: &Architecture| types(a).iter().any(|name| types(b).contains(name));
-            let same = |b: &&&Architecture| b.name == a.name || shared(b);
+            let same = |b: &&&Architecture| b.name == a.name || shared(b) && a.has_experts() == b.has_experts();
             assert_eq!(ARCHITECTURES.iter().filter(same).count(), 1, "{}", a.name);
         }
     }

@@ -14,6 +14,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: &[],
+    packings: &[],
     gguf_rope: RopeStyle::Interleaved,
     hf_biases: &[],
     write_hf: |_: &DecoderConfig, _: &mut Map<String, Value>| {},

@@ -20,6 +20,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"),
         ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
     ],
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,

@@ -18,6 +18,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
         ("blk.{}.attn_qkv", "model.layers.{}.self_attn.qkv_proj"),
         ("blk.{}.ffn_up", "model.layers.{}.mlp.gate_up_proj"),
     ],
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,

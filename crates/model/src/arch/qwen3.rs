@@ -13,6 +13,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     from_gguf: gguf,
     from_hf: hf,
     extra_tensors: names::QK_NORM,
+    packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[("attention_bias", |b| b.qkv)],
     write_hf: |_, _| {},

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use formats::gguf::MetadataBuilder;
-use kernels::plan::RopeStyle;
+use kernels::plan::{RopeStyle, RouterScore};
 
 use super::config::DecoderConfig;
+use super::from_gguf::SIGMOID;
 use super::rope::{RopeScaling, RopeSettings};
 use super::{Architecture, Presence};
 use crate::ModelError;
@@ -82,9 +83,28 @@ impl Architecture {
         out.set(&key("attention.value_length"), &(config.head_dim as u32));
         out.set(&key("vocab_size"), &(config.vocab as u32));
         out.set(&key("rope.dimension_count"), &(rope.dim as u32));
+        if let Some(experts) = &config.experts {
+            out.set(&key("expert_count"), &(experts.count as u32));
+            out.set(&key("expert_used_count"), &(experts.used as u32));
+            if let Some(width) = experts.shared {
+                out.set(&key("expert_shared_feed_forward_length"), &(width as u32));
+            }
+            if experts.scale != 1.0 {
+                out.set(&key("expert_weights_scale"), &experts.scale);
+            }
+            if experts.score == RouterScore::Sigmoid {
+                out.set(&key("expert_gating_func"), &SIGMOID);
+            }
+        }
         (self.write_gguf)(config, out);
-        if (self.from_gguf)(&out.read_back(path)?)?.attention_scale != config.attention_scale {
+        // What files of the family say only where it is not as usual.
+        let read = (self.from_gguf)(&out.read_back(path)?)?;
+        if read.attention_scale != config.attention_scale {
             out.set(&key("attention.scale"), &config.attention_scale);
+        }
+        let normalized = |config: &DecoderConfig| config.experts.as_ref().map(|experts| experts.normalized);
+        if let Some(own) = normalized(config).filter(|own| normalized(&read) != Some(*own)) {
+            out.set(&key("expert_weights_norm"), &own);
         }
         config.require_same(&(self.from_gguf)(&out.read_back(path)?)?, &format!("GGUF files of {}", self.name), path)
     }

@@ -1,7 +1,8 @@
 //! The slow oracle: a `DecoderPlan` interpreted literally, every sum in f64, nothing stored in less than f64.
 
 use kernels::plan::{
-    Activation, Attention, DecoderPlan, FeedForward, HeadNorm, Linear, NormKind, Rope, RopeStyle, Weight,
+    Activation, Attention, DecoderPlan, FeedForward, Ffn, HeadNorm, Linear, Mixture, NormKind, Rope, RopeStyle,
+    RouterScore, Weight,
 };
 
 /// One vector for each position.
@@ -17,7 +18,11 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
         let mut y = norm_all(plan, &y, layer.attn_post_norm.as_deref());
         scale(&mut y, scales.residual);
         add(&mut x, &y);
-        let y = feed_forward(plan, &layer.ffn, &norm_all(plan, &x, layer.ffn_norm.as_deref()));
+        let input = norm_all(plan, &x, layer.ffn_norm.as_deref());
+        let y = match &layer.ffn {
+            Ffn::Dense(ffn) => feed_forward(plan, ffn, &input),
+            Ffn::Mixture(ffn) => mixture(plan, ffn, &input),
+        };
         let mut y = norm_all(plan, &y, layer.ffn_post_norm.as_deref());
         scale(&mut y, scales.residual);
         add(&mut x, &y);
@@ -33,6 +38,39 @@ fn scale(x: &mut Rows, factor: f32) {
 
 fn soft_cap(x: f64, cap: Option<f32>) -> f64 {
     cap.map_or(x, |cap| (x / f64::from(cap)).tanh() * f64::from(cap))
+}
+
+fn mixture(plan: &DecoderPlan, mixture: &Mixture, x: &Rows) -> Rows {
+    let router = &mixture.router;
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let one = |row: &Vec<f64>, ffn: &FeedForward| feed_forward(plan, ffn, &vec![row.clone()]).remove(0);
+    x.iter()
+        .zip(linear(&router.linear, x))
+        .map(|(row, scores)| {
+            let scores: Vec<f64> = match router.score {
+                RouterScore::Sigmoid => scores.into_iter().map(sigmoid).collect(),
+                RouterScore::Softmax => {
+                    let total: f64 = scores.iter().map(|s| s.exp()).sum();
+                    scores.iter().map(|s| s.exp() / total).collect()
+                }
+            };
+            let mut chosen: Vec<usize> = (0..scores.len()).collect();
+            chosen.sort_by(|a, b| scores[*b].total_cmp(&scores[*a])); // Stable: of equal ones the first.
+            chosen.truncate(router.top_k);
+            let total = if router.normalized { chosen.iter().map(|e| scores[*e]).sum() } else { 1.0 };
+            let mut out = vec![0.0; row.len()];
+            for expert in chosen {
+                let weight = scores[expert] / total * f64::from(router.scale);
+                out.iter_mut().zip(one(row, &mixture.experts[expert])).for_each(|(o, v)| *o += weight * v);
+            }
+            if let Some(shared) = &mixture.shared {
+                let gate = |gate: &Linear| sigmoid(linear(gate, &vec![row.clone()])[0][0]);
+                let weight = shared.gate.as_ref().map_or(1.0, gate);
+                out.iter_mut().zip(one(row, &shared.ffn)).for_each(|(o, v)| *o += weight * v);
+            }
+            out
+        })
+        .collect()
 }
 
 fn feed_forward(plan: &DecoderPlan, ffn: &FeedForward, x: &Rows) -> Rows {

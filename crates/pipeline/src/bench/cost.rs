@@ -6,7 +6,7 @@ use kernels::roof::Roof;
 /// What a plan costs to compute, the reading and multiplying of its weights; attention and all else is left out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
-    /// Bytes of file weights that a step reads, however many positions it computes.
+    /// Bytes of file weights that a step reads, however many positions it computes: of experts, at least these.
     pub bytes: f64,
     /// Of the layers, per position.
     pub layers: Operations,
@@ -26,8 +26,9 @@ pub struct Operations {
 }
 
 impl Operations {
-    fn add(&mut self, linear: &Linear, bf16: bool) {
-        let operations = 2.0 * linear.shard.len() as f64 * linear.weight.cols as f64;
+    /// Of a node that so large a share of positions meets.
+    fn add(&mut self, (linear, share): (&Linear, f64), bf16: bool) {
+        let operations = 2.0 * share * linear.shard.len() as f64 * linear.weight.cols as f64;
         let total = match linear.weight.dtype {
             dtype if bf16 && dtype.name == "BF16" => &mut self.bf16,
             dtype if dtype.is_float() => &mut self.f32,
@@ -45,8 +46,8 @@ impl Cost {
     /// What `plan` costs, with BF16 weights in BF16 arithmetic if `bf16`.
     pub fn of(plan: &DecoderPlan, bf16: bool) -> Self {
         let (mut layers, mut head) = (Operations::default(), Operations::default());
-        plan.layers.iter().flat_map(Layer::linears).for_each(|linear| layers.add(linear, bf16));
-        head.add(&plan.head, bf16);
+        plan.layers.iter().flat_map(Layer::shares).for_each(|linear| layers.add(linear, bf16));
+        head.add((&plan.head, 1.0), bf16);
         Self { bytes: plan.bytes_per_token() as f64, layers, head }
     }
 
@@ -98,9 +99,9 @@ mod tests {
             Linear::new(Weight { name: String::new(), dtype, rows, cols, data }, None)
         };
         let mut operations = Operations::default();
-        operations.add(&linear(DType::F16, 3, 5), true);
-        operations.add(&linear(DType::from_name("q8_0").unwrap(), 3, 32), true);
-        operations.add(&linear(DType::from_name("bf16").unwrap(), 2, 4), true);
-        assert_eq!(operations, Operations { int8: 192.0, f32: 30.0, bf16: 16.0 });
+        operations.add((&linear(DType::F16, 3, 5), 1.0), true);
+        operations.add((&linear(DType::from_name("q8_0").unwrap(), 3, 32), 0.5), true);
+        operations.add((&linear(DType::from_name("bf16").unwrap(), 2, 4), 1.0), true);
+        assert_eq!(operations, Operations { int8: 96.0, f32: 30.0, bf16: 16.0 });
     }
 }

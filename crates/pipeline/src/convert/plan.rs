@@ -1,21 +1,49 @@
 //! Which tensors the result has, and what becomes of each on the way.
 
+use std::ops::Range;
+
 use formats::gguf::NewTensor;
 use formats::{Checkpoint, TensorInfo};
 use kernels::DType;
-use model::arch::{Architecture, DecoderConfig};
+use model::arch::{Architecture, DecoderConfig, Piece};
 
 use super::stream::RowOrder;
 use super::{ConvertError, ConvertOptions};
 
-/// A tensor of the source and what it becomes.
+/// A tensor of the result and what becomes it.
 pub(super) struct Step {
-    /// Its name in the source.
-    pub source: String,
+    /// Of the source, one after the other.
+    pub parts: Vec<Part>,
     pub target: NewTensor,
     pub order: Option<RowOrder>,
     /// Added to each value.
     pub shift: f32,
+}
+
+/// A tensor of the source, or some of its rows.
+pub(super) struct Part {
+    pub tensor: String,
+    pub rows: Option<Range<usize>>,
+}
+
+impl Part {
+    pub fn whole(tensor: &str) -> Vec<Self> {
+        vec![Self { tensor: tensor.to_owned(), rows: None }]
+    }
+
+    pub fn of(pieces: Vec<Piece>) -> Vec<Self> {
+        pieces.into_iter().map(|piece| Self { tensor: piece.tensor, rows: Some(piece.rows) }).collect()
+    }
+}
+
+/// Whether a tensor with this canonical name tells which experts a position takes: GGUF files have it in F32.
+pub(super) fn is_router(canonical: &str) -> bool {
+    canonical.ends_with(".ffn_gate_inp.weight") || is_shared_gate(canonical)
+}
+
+/// Whether it weighs the shared expert: a matrix of one row, and in older GGUF files a vector.
+pub(super) fn is_shared_gate(canonical: &str) -> bool {
+    canonical.ends_with(".ffn_gate_inp_shexp.weight")
 }
 
 /// What decides over the types of the result.

@@ -4,7 +4,7 @@ use formats::{Checkpoint, FormatError, Tensor};
 use kernels::DType;
 use kernels::simd::Tier;
 
-use super::plan::Step;
+use super::plan::{Part, Step};
 use super::{ConvertError, Observer, Progress};
 
 /// Values that are held at a time: a few megabytes in f32.
@@ -52,15 +52,21 @@ pub(super) fn stream_all(
     let mut progress = Progress { done: 0, total: source.total_bytes() as u64 };
     let mut written = 0;
     for step in steps {
-        let tensor = source.tensor(&step.source)?;
-        stream(&tensor, step.target.dtype, step.order, step.shift, tier, &mut |bytes| {
-            written += bytes.len() as u64;
-            write(&step.target.name, bytes)?;
-            if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
-        })?;
-        progress.done += tensor.data.len() as u64;
-        if !observer(progress) {
-            return Err(ConvertError::Interrupted);
+        for Part { tensor, rows } in &step.parts {
+            let whole = source.tensor(tensor)?;
+            let part = match rows {
+                None => whole,
+                Some(rows) => whole.rows(rows.clone()).ok_or_else(|| outside(&whole, rows.end))?,
+            };
+            stream(&part, step.target.dtype, step.order, step.shift, tier, &mut |bytes| {
+                written += bytes.len() as u64;
+                write(&step.target.name, bytes)?;
+                if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
+            })?;
+            progress.done += part.data.len() as u64;
+            if !observer(progress) {
+                return Err(ConvertError::Interrupted);
+            }
         }
     }
     Ok(written)

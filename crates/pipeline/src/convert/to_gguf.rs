@@ -7,10 +7,10 @@ use formats::hf::HfConfig;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, TokenizerFiles};
 use kernels::DType;
 use kernels::simd::Tier;
-use model::arch::{Architecture, DecoderConfig, HfNames};
+use model::arch::{Architecture, Assembly, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Step, Types, main_type, order_of, shift_of};
+use super::plan::{Part, Step, Types, is_router, main_type, order_of, shift_of};
 use super::stream::{RowOrder, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
@@ -75,15 +75,24 @@ fn steps(
         if follows {
             continue;
         }
+        let found = source.tensor(&info.name)?.dtype;
+        if let Some(assemblies) = architecture.unpacked(source, config, &plain) {
+            for Assembly { name, shape, pieces } in assemblies {
+                let dtype = if is_router(&name) { DType::F32 } else { types.matrix(found) };
+                let target = NewTensor { name, dtype, shape };
+                steps.push(Step { parts: Part::of(pieces), target, order: None, shift: 0.0 });
+            }
+            continue;
+        }
         let name = architecture
             .to_canonical(&plain)
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
-        let found = source.tensor(&info.name)?.dtype;
-        let dtype = if info.shape.len() > 1 { types.matrix(found) } else { DType::F32 };
-        let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
+        let matrix = info.shape.len() > 1 && !is_router(&name);
+        let dtype = if matrix { types.matrix(found) } else { DType::F32 };
         let shift = shift_of(config.norms.plus_one, &name, 1.0);
+        let order = order_of(architecture, config, &name, |head_dim| RowOrder::Interleave { head_dim });
         let target = NewTensor { name, dtype, shape: info.shape.clone() };
-        steps.push(Step { source: info.name.clone(), target, order, shift });
+        steps.push(Step { parts: Part::whole(&info.name), target, order, shift });
     }
     Ok(steps)
 }
@@ -104,8 +113,14 @@ fn metadata(
     if let Some(name) = folder.file_name() {
         out.set("general.name", name.to_string_lossy().as_ref());
     }
-    let parameters: usize = steps.iter().map(|step| step.target.shape.iter().product::<usize>()).sum();
-    out.set("general.size_label", &size_label(parameters));
+    // Of a mixture, the parameters with one expert a layer.
+    let experts = config.experts.as_ref().map(|experts| experts.count);
+    let parameters = |step: &Step| {
+        let all: usize = step.target.shape.iter().product();
+        if step.target.name.contains("_exps.") { all / experts.unwrap_or(1) } else { all }
+    };
+    let label = size_label(steps.iter().map(parameters).sum());
+    out.set("general.size_label", &experts.map_or(label.clone(), |count| format!("{count}x{label}")));
     if let Some(licence) = source.licence()? {
         out.set("general.license", &licence);
     }

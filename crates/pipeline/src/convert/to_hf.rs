@@ -7,11 +7,11 @@ use formats::safetensors::SafetensorsWriter;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder};
 use kernels::DType;
 use kernels::simd::Tier;
-use model::arch::{Architecture, DecoderConfig, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
+use model::arch::{Architecture, Assembly, DecoderConfig, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use super::plan::{Step, Types, main_type, order_of, shift_of};
+use super::plan::{Part, Step, Types, is_router, is_shared_gate, main_type, order_of, shift_of};
 use super::stream::{RowOrder, is_exact, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
@@ -96,7 +96,7 @@ fn verify(source: &Checkpoint, folder: &Path) -> Result<(), ConvertError> {
     Ok(())
 }
 
-/// Vectors, which are F32 in GGUF files, get the matrices' type where that loses nothing, or where it was asked for.
+/// Vectors and routers, which are F32 in GGUF files, get the matrices' type where that loses nothing, or where it was asked for.
 fn steps(
     source: &Checkpoint,
     architecture: &'static Architecture,
@@ -113,6 +113,14 @@ fn steps(
         if follows || (config.tied && info.name == "lm_head.weight") {
             continue;
         }
+        let dtype = types.matrix(source.tensor(&info.name)?.dtype);
+        if from_gguf && let Some(assemblies) = architecture.packed(config, &info.name) {
+            for Assembly { name, shape, pieces } in assemblies {
+                let target = NewTensor { name, dtype, shape };
+                steps.push(Step { parts: Part::of(pieces), target, order: None, shift: 0.0 });
+            }
+            continue;
+        }
         let (canonical, name) = if from_gguf {
             (Some(info.name.clone()), architecture.to_hf(&info.name))
         } else {
@@ -121,16 +129,20 @@ fn steps(
         let name =
             name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
         let shift = canonical.as_deref().map_or(0.0, |name| shift_of(plus_one, name, -1.0));
+        let row = canonical.as_deref().is_some_and(is_shared_gate) && info.shape.len() == 1;
+        let shape = row.then_some(1).into_iter().chain(info.shape.iter().copied()).collect();
         let order =
             canonical.and_then(|name| order_of(architecture, config, &name, |head_dim| RowOrder::Halves { head_dim }));
-        let dtype = types.matrix(source.tensor(&info.name)?.dtype);
-        let target = NewTensor { name, dtype, shape: info.shape.clone() };
-        steps.push(Step { source: info.name.clone(), target, order, shift });
+        let target = NewTensor { name, dtype, shape };
+        steps.push(Step { parts: Part::whole(&info.name), target, order, shift });
     }
     let main = main_type(&steps);
     if types.dtype.is_none() && from_gguf {
-        for step in steps.iter_mut().filter(|step| step.target.shape.len() < 2) {
-            if is_exact(&source.tensor(&step.source)?, step.shift, main, tier) {
+        for step in &mut steps {
+            // What is put together is a matrix.
+            let [Part { tensor, rows: None }] = &step.parts[..] else { continue };
+            let narrow = step.target.shape.len() < 2 || is_router(tensor);
+            if narrow && is_exact(&source.tensor(tensor)?, step.shift, main, tier) {
                 step.target.dtype = main;
             }
         }

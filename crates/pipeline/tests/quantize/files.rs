@@ -99,6 +99,11 @@ fn a_mixture_of_experts() {
     check_model("experts", &models::EXPERTS);
 }
 
+#[test]
+fn a_mixture_with_a_shared_expert() {
+    check_model("shared", &models::SHARED);
+}
+
 /// The published Q4_1 file, where there is one: at the path that `EDGELING_TEST_MODEL` names, or in the cache that tests
 /// pull it to.
 fn smollm2() -> Option<PathBuf> {

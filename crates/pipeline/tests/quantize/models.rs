@@ -7,6 +7,7 @@ use kernels::DType;
 use kernels::simd::Tier;
 
 pub struct Model {
+    architecture: &'static str,
     hidden: usize,
     ffn: usize,
     layers: usize,
@@ -14,6 +15,8 @@ pub struct Model {
     kv: usize,
     vocab: usize,
     experts: usize,
+    /// Width of the shared expert.
+    shared: usize,
     /// Whether the output matrix is a tensor of its own.
     untied: bool,
     /// The types of layers in turn: attention, feed-forward.
@@ -22,38 +25,58 @@ pub struct Model {
 
 /// Layers of different types; all widths are multiples of 256.
 pub const DENSE: Model = Model {
+    architecture: "llama",
     hidden: 256,
     ffn: 512,
     layers: 5,
     kv: 128,
     vocab: 320,
     experts: 0,
+    shared: 0,
     untied: true,
     kinds: &[(DType::F16, DType::F16), (DType::F32, DType::BF16)],
 };
 
 /// Widths that are multiples of 32, and of 8.
 pub const NARROW: Model = Model {
+    architecture: "llama",
     hidden: 96,
     ffn: 72,
     layers: 2,
     kv: 96,
     vocab: 64,
     experts: 0,
+    shared: 0,
     untied: false,
     kinds: &[(DType::F32, DType::F32)],
 };
 
 /// A mixture of eight experts.
 pub const EXPERTS: Model = Model {
+    architecture: "llama",
     hidden: 256,
     ffn: 256,
     layers: 2,
     kv: 256,
     vocab: 64,
     experts: 8,
+    shared: 0,
     untied: true,
     kinds: &[(DType::F16, DType::F16)],
+};
+
+/// A mixture with a shared expert beside three others.
+pub const SHARED: Model = Model {
+    architecture: "granitemoe",
+    hidden: 256,
+    ffn: 256,
+    layers: 5,
+    kv: 128,
+    vocab: 64,
+    experts: 3,
+    shared: 512,
+    untied: false,
+    kinds: &[(DType::BF16, DType::BF16)],
 };
 
 impl Model {
@@ -73,8 +96,9 @@ impl Model {
 
     pub fn metadata(&self) -> MetadataBuilder {
         let mut keys = MetadataBuilder::new();
-        keys.set("general.architecture", "llama");
-        for (key, value) in [
+        let key = |key: &str| format!("{}.{key}", self.architecture);
+        keys.set("general.architecture", self.architecture);
+        for (name, value) in [
             ("block_count", self.layers),
             ("context_length", 64),
             ("embedding_length", self.hidden),
@@ -82,15 +106,19 @@ impl Model {
             ("attention.head_count", 4),
             ("attention.head_count_kv", 4 * self.kv / self.hidden),
         ] {
-            keys.set(&format!("llama.{key}"), &(value as u32));
+            keys.set(&key(name), &(value as u32));
         }
-        keys.set("llama.attention.layer_norm_rms_epsilon", &1e-5f32);
+        keys.set(&key("attention.layer_norm_rms_epsilon"), &1e-5f32);
         if self.experts > 0 {
-            keys.set("llama.expert_count", &(self.experts as u32));
-            keys.set("llama.expert_used_count", &2u32);
+            keys.set(&key("expert_count"), &(self.experts as u32));
+            keys.set(&key("expert_used_count"), &2u32);
+        }
+        if self.shared > 0 {
+            keys.set(&key("expert_shared_feed_forward_length"), &(self.shared as u32));
+            keys.set(&key("logit_scale"), &2f32);
         }
         keys.set("tokenizer.ggml.model", "none");
-        keys.set("llama.vocab_size", &(self.vocab as u32));
+        keys.set(&key("vocab_size"), &(self.vocab as u32));
         keys
     }
 
@@ -99,7 +127,7 @@ impl Model {
         let mut add = |name: String, dtype: DType, shape: &[usize]| {
             tensors.push(NewTensor { name, dtype, shape: shape.to_owned() });
         };
-        let &Self { hidden, ffn, kv, vocab, experts, .. } = self;
+        let &Self { hidden, ffn, kv, vocab, experts, shared, .. } = self;
         let kind = self.kinds[0].0;
         add("token_embd.weight".to_owned(), kind, &[vocab, hidden]);
         for layer in 0..self.layers {
@@ -120,6 +148,11 @@ impl Model {
                 add(name("ffn_gate"), feed_forward, &[ffn, hidden]);
                 add(name("ffn_up"), feed_forward, &[ffn, hidden]);
                 add(name("ffn_down"), feed_forward, &[hidden, ffn]);
+            }
+            if shared > 0 {
+                add(name("ffn_gate_shexp"), feed_forward, &[shared, hidden]);
+                add(name("ffn_up_shexp"), feed_forward, &[shared, hidden]);
+                add(name("ffn_down_shexp"), feed_forward, &[hidden, shared]);
             }
         }
         add("output_norm.weight".to_owned(), DType::F32, &[hidden]);
