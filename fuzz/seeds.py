@@ -6,6 +6,7 @@ usage: seeds.py            writes to corpus/ beside it; what fuzzing found there
 
 import io
 import json
+import random
 import struct
 import tarfile
 import zipfile
@@ -33,6 +34,12 @@ def gguf() -> None:
     put("gguf", "big-endian", small[:4] + struct.pack(">I", 3) + small[8:])
     put("gguf", "counts", small[:8] + struct.pack("<QQ", 1 << 40, 1 << 60))
     put("gguf", "empty", small[:8] + bytes(24))
+
+
+def quant_blocks() -> None:
+    # A type's place in the table, and bytes for a few of its blocks.
+    for kind in range(28):
+        put("quant_blocks", f"type-{kind}", bytes([kind]) + random.Random(kind).randbytes(700))
 
 
 def safetensors() -> None:
@@ -175,5 +182,5 @@ def link() -> bytes:
 
 
 if __name__ == "__main__":
-    for make in (gguf, safetensors, tokenizer_json, chat_template, pytorch, bundle):
+    for make in (gguf, quant_blocks, safetensors, tokenizer_json, chat_template, pytorch, bundle):
         make()

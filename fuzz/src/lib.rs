@@ -4,5 +4,6 @@ pub mod bundle;
 pub mod chat_template;
 pub mod gguf;
 pub mod pytorch;
+pub mod quant_blocks;
 pub mod safetensors;
 pub mod tokenizer_json;

@@ -34,11 +34,47 @@ impl RawType {
     }
 }
 
+/// Types of GGUF files that are not read: their number, their name, and why.
+const NOT_READ: &[(u32, &str, &str)] = &[
+    (4, "Q4_2", REMOVED),
+    (5, "Q4_3", REMOVED),
+    (9, "Q8_1", OF_ACTIVATIONS),
+    (15, "Q8_K", OF_ACTIVATIONS),
+    (24, "I8", INTEGERS),
+    (25, "I16", INTEGERS),
+    (26, "I32", INTEGERS),
+    (27, "I64", INTEGERS),
+    (28, "F64", "a type of double precision, which no weights have"),
+    (31, "Q4_0_4_4", REMOVED),
+    (32, "Q4_0_4_8", REMOVED),
+    (33, "Q4_0_8_8", REMOVED),
+    (36, "I2_S", "a type of bitnet.cpp's own, whose layout depends on the CPU that the file was made for"),
+    (37, "IQ4_NL_4_8", REMOVED),
+    (38, "IQ4_NL_8_8", REMOVED),
+];
+const REMOVED: &str = "a type that the format has given up";
+const OF_ACTIVATIONS: &str = "a type of activations, not of weights";
+const INTEGERS: &str = "a type of integers, not of weights";
+
+impl RawType {
+    /// What stands in an error where the type cannot be read.
+    fn refused(&self) -> String {
+        let why = match self {
+            Self::Ggml(id) => NOT_READ.iter().find(|(known, ..)| known == id).map(|(.., why)| why),
+            Self::Safetensors(_) => None,
+        };
+        why.map_or_else(|| self.to_string(), |why| format!("{self}, {why}"))
+    }
+}
+
 impl std::fmt::Display for RawType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self, self.dtype()) {
             (_, Some(dtype)) => dtype.fmt(f),
-            (Self::Ggml(id), None) => f.pad(&format!("ggml type {id}")),
+            (Self::Ggml(id), None) => match NOT_READ.iter().find(|(known, ..)| known == id) {
+                Some((_, name, _)) => f.pad(&format!("{name} (ggml type {id})")),
+                None => f.pad(&format!("ggml type {id}")),
+            },
             (Self::Safetensors(name), None) => f.pad(name),
         }
     }
@@ -186,7 +222,7 @@ impl TensorTable {
                 path: file.path().to_owned(),
                 tensor: name.to_owned(),
                 expected: format!("one of the types {}", readable.join(", ")),
-                found: info.raw_type.to_string(),
+                found: info.raw_type.refused(),
             }
         })?;
         let data = self.raw(name)?;

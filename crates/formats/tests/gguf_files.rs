@@ -40,7 +40,7 @@ fn a_tensor_of_unknown_type_is_an_error_only_when_used() {
     assert!(info.bytes >= 16);
     let error = checkpoint.tensor("test.integers").unwrap_err().to_string();
     assert!(error.contains("small.gguf: tensor test.integers: expected one of the types F32,"), "{error}");
-    assert!(error.ends_with("found ggml type 26"), "{error}");
+    assert!(error.ends_with("found I32 (ggml type 26), a type of integers, not of weights"), "{error}");
     let error = checkpoint.tensor("nothing").unwrap_err();
     assert!(matches!(error, FormatError::MissingTensor { count: 9, .. }), "{error}");
 }

@@ -1,13 +1,15 @@
 //! Ternary weights (BitNet b1.58) as blocks that the int8 matmul takes.
 //!
-//! A block of type Q4_0 with scale 1 holds -1, 0 and 1 exactly, and so do its products with int8.
+//! A block of a ternary type holds -1, 0 and 1 exactly, and so do its products with int8; and so does one of type Q4_0 with
+//! scale 1, which takes rows that are no multiple of larger blocks.
 
 use std::sync::Arc;
 
 use kernels::DType;
 use kernels::plan::{Bytes, Weight};
+use kernels::simd::Tier;
 
-/// Values of a block.
+/// Values of a block of Q4_0.
 const BLOCK: usize = 32;
 /// 1 as a half.
 const ONE: [u8; 2] = [0x00, 0x3C];
@@ -37,17 +39,37 @@ pub fn online(weight: &Weight) -> (Weight, f32) {
 /// A matrix as the others, without its bytes.
 pub fn shape(name: &str, rows: usize, cols: usize) -> Weight {
     let data = Bytes::new(Arc::new(Vec::new()), 0..0).expect("the whole range of a source");
-    Weight { name: name.to_owned(), dtype: dtype(), rows, cols, data }
+    Weight { name: name.to_owned(), dtype: dtype(cols), rows, cols, data }
 }
 
-fn dtype() -> DType {
-    DType::from_name("Q4_0").unwrap_or(DType::F32)
+/// The narrowest type whose blocks fill a row.
+fn dtype(cols: usize) -> DType {
+    [DType::TQ2_0, DType::Q2_0].into_iter().find(|dtype| cols.is_multiple_of(dtype.block)).unwrap_or(DType::Q4_0)
 }
 
 /// Columns beyond whole blocks are left out: the backend refuses such a matrix by its size.
 fn blocks(name: &str, rows: usize, cols: usize, value: impl Fn(usize, usize) -> i8) -> Weight {
-    let dtype = dtype();
-    let mut bytes = Vec::with_capacity(rows * cols / BLOCK * dtype.bytes);
+    let dtype = dtype(cols);
+    let bytes = match dtype.encode.filter(|_| dtype != DType::Q4_0) {
+        Some(encode) => {
+            let tier = Tier::detect().unwrap_or(Tier::Scalar);
+            let mut bytes = vec![0; rows * dtype.row_bytes(cols)];
+            for (row, bytes) in bytes.chunks_exact_mut(dtype.row_bytes(cols)).enumerate() {
+                let values: Vec<f32> = (0..cols).map(|col| value(row, col).into()).collect();
+                encode(tier, &values, bytes);
+            }
+            bytes
+        }
+        None => narrow_blocks(rows, cols, value),
+    };
+    let len = bytes.len();
+    let data = Bytes::new(Arc::new(bytes), 0..len).expect("the whole range of a source");
+    Weight { name: name.to_owned(), dtype, rows, cols, data }
+}
+
+/// Blocks of type Q4_0.
+fn narrow_blocks(rows: usize, cols: usize, value: impl Fn(usize, usize) -> i8) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rows * DType::Q4_0.row_bytes(cols));
     for row in 0..rows {
         for first in (0..cols / BLOCK * BLOCK).step_by(BLOCK) {
             bytes.extend(ONE);
@@ -55,7 +77,25 @@ fn blocks(name: &str, rows: usize, cols: usize, value: impl Fn(usize, usize) -> 
             bytes.extend((0..BLOCK / 2).map(|i| nibble(i) | nibble(i + BLOCK / 2) << 4));
         }
     }
-    let len = bytes.len();
-    let data = Bytes::new(Arc::new(bytes), 0..len).expect("the whole range of a source");
-    Weight { name: name.to_owned(), dtype, rows, cols, data }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blocks;
+
+    #[test]
+    fn values_stay_exact_in_blocks_of_any_size() {
+        for (cols, expected) in [(512, "TQ2_0"), (192, "Q2_0"), (96, "Q4_0")] {
+            // A block of nothing but zeros is among them.
+            let value = |row: usize, col: usize| if row == 1 { 0 } else { ((row * 7 + col * col) % 3) as i8 - 1 };
+            let weight = blocks("w", 3, cols, value);
+            let mut values = vec![9.0; 3 * cols];
+            (weight.dtype.decode)(&weight.data, &mut values);
+            assert_eq!(weight.dtype.name, expected);
+            for (i, found) in values.iter().enumerate() {
+                assert_eq!(*found, f32::from(value(i / cols, i % cols)), "{cols} columns: value {i}");
+            }
+        }
+    }
 }

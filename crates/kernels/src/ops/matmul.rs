@@ -120,7 +120,7 @@ impl<P: Packed> Int<'_, P> {
         let blocks = m.cols / BLOCK;
         // SAFETY: each tile lies within the range, the tokens and the columns.
         unsafe {
-            if m.tokens.len() > UNPACKED_TOKENS {
+            if m.tokens.len() > if P::FEW { UNPACKED_TOKENS } else { 1 } {
                 let mut unpacked = MaybeUninit::<Unpacked<R>>::uninit();
                 while panel + R <= m.range.end {
                     for first in (0..blocks).step_by(UNPACKED_BLOCKS) {
@@ -140,13 +140,17 @@ impl<P: Packed> Int<'_, P> {
                 }
             }
             // A lone token reads one panel after the other, as memory likes it best.
-            let few = m.tokens.len() > 1 && m.tokens.len() <= T;
+            let few = P::FEW && m.tokens.len() > 1 && m.tokens.len() <= T;
             while few && panel + R <= m.range.end {
                 self.tokens::<S, _, R, T>(std::array::from_fn(|r| self.panel(panel + r, R - 1)), panel, 0..blocks);
                 panel += R;
             }
             while panel < m.range.end {
-                self.tokens::<S, _, 1, D>([self.panel(panel, 0)], panel, 0..blocks);
+                if P::FEW {
+                    self.tokens::<S, _, 1, D>([self.panel(panel, 0)], panel, 0..blocks);
+                } else {
+                    self.tokens::<S, _, 1, 1>([self.panel(panel, 0)], panel, 0..blocks);
+                }
                 panel += 1;
             }
         }

@@ -68,10 +68,11 @@ impl<P: Packed> PackedPanel<P> {
             for plane in 0..P::Planes::COUNT {
                 S::prefetch(planes.wrapping_add(plane * 64));
             }
+            // Shared planes and scales stand behind the planes of all sub-blocks.
             let line = block % P::SUBS * 64;
-            if line < P::SCALE_BYTES {
-                let to_scales = (P::SUBS - block % P::SUBS) * P::Planes::COUNT * 64;
-                S::prefetch(planes.wrapping_add(to_scales + line));
+            if line < P::Planes::SHARED * 64 + P::SCALE_BYTES {
+                let to_others = (P::SUBS - block % P::SUBS) * P::Planes::COUNT * 64;
+                S::prefetch(planes.wrapping_add(to_others + line));
             }
         }
     }
@@ -81,7 +82,11 @@ impl<P: Packed> PackedPanel<P> {
 impl<P: Packed> Weights for PackedPanel<P> {
     #[inline(always)]
     unsafe fn values<S: Simd>(&self, block: usize, j: usize) -> (S::B, S::B) {
-        unsafe { P::Planes::get::<S>(self.panel.add(self.planes(block)), j) }
+        let sub = block % P::SUBS;
+        unsafe {
+            let planes = self.panel.add(self.planes(block));
+            P::Planes::get::<S>(planes, planes.add((P::SUBS - sub) * P::Planes::COUNT * 64), sub, j)
+        }
     }
 
     #[inline(always)]

@@ -94,6 +94,7 @@ impl<G: Grid> Packed for InPanels<G> {
     const SCALE_BYTES: usize = 160;
     const BIAS: i32 = Self::LARGEST as i32;
     const HALVES: bool = G::HALVES;
+    const FEW: bool = false;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], out: &mut [u8]) {

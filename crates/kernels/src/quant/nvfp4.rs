@@ -87,6 +87,7 @@ impl Packed for Nvfp4 {
     const SCALE_BYTES: usize = 64;
     const BIAS: i32 = Values::BIAS;
     const HALVES: bool = true;
+    const FEW: bool = false;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {

@@ -6,19 +6,25 @@ use crate::simd::Simd;
 
 /// Where the 32 values of a sub-block stand, for sixteen rows.
 pub trait Planes: 'static {
-    /// Planes of 64 bytes.
+    /// Planes of 64 bytes that a sub-block has for itself.
     const COUNT: usize;
+    /// Planes that eight sub-blocks share, behind their own.
+    const SHARED: usize = 0;
     /// Whether a value takes all eight bits.
     const WIDE: bool = false;
 
     /// Writes the values of row `row`; `planes` is `[COUNT][64]`, zero before the first row.
     fn put(planes: &mut [u8], row: usize, q: &[u8; 32]);
 
-    /// Columns `4j..4j + 4` and `16 + 4j..20 + 4j` of all rows, j in 0..4.
+    /// Writes what stands in shared planes of the values of row `row` of sub-block `sub`; `shared` is `[SHARED][64]`, zero
+    /// before the first row.
+    fn put_shared(_shared: &mut [u8], _sub: usize, _row: usize, _q: &[u8; 32]) {}
+
+    /// Columns `4j..4j + 4` and `16 + 4j..20 + 4j` of all rows of sub-block `sub`, j in 0..4.
     ///
     /// # Safety
-    /// As [`Simd`]; `planes` has `COUNT * 64` bytes.
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B);
+    /// As [`Simd`]; `planes` has `COUNT * 64` bytes and `shared` `SHARED * 64`.
+    unsafe fn get<S: Simd>(planes: *const u8, shared: *const u8, sub: usize, j: usize) -> (S::B, S::B);
 }
 
 /// 32 bytes as words of four, so that shifts work on four at a time.
@@ -50,7 +56,7 @@ impl Planes for One {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, _shared: *const u8, _sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the plane has 64 bytes.
         unsafe {
             let bits = S::load_b(planes);
@@ -81,7 +87,7 @@ impl Planes for Two {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, _shared: *const u8, _sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 128 bytes.
         unsafe {
             let (first, second) = (S::load_b(planes), S::load_b(planes.add(64)));
@@ -111,10 +117,10 @@ impl Planes for Three {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, _shared: *const u8, _sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 192 bytes and j < 4.
         unsafe {
-            let (low, high) = Two::get::<S>(planes, j);
+            let (low, high) = Two::get::<S>(planes, planes, 0, j);
             let bits = S::load_b(planes.add(128));
             let (first, second) = match j {
                 0 => (S::shl_b::<2>(bits), S::shr_b::<2>(bits)),
@@ -141,6 +147,7 @@ pub struct Coded<P, C>(PhantomData<(P, C)>);
 
 impl<P: Planes, C: Codebook> Planes for Coded<P, C> {
     const COUNT: usize = P::COUNT;
+    const SHARED: usize = P::SHARED;
     const WIDE: bool = C::WIDE;
 
     #[inline(always)]
@@ -149,10 +156,15 @@ impl<P: Planes, C: Codebook> Planes for Coded<P, C> {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    fn put_shared(shared: &mut [u8], sub: usize, row: usize, q: &[u8; 32]) {
+        P::put_shared(shared, sub, row, q);
+    }
+
+    #[inline(always)]
+    unsafe fn get<S: Simd>(planes: *const u8, shared: *const u8, sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the caller's promise; places are below 16.
         unsafe {
-            let (first, second) = P::get::<S>(planes, j);
+            let (first, second) = P::get::<S>(planes, shared, sub, j);
             (S::lookup(&C::TABLE, first), S::lookup(&C::TABLE, second))
         }
     }
@@ -174,7 +186,7 @@ impl Planes for Four {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, _shared: *const u8, _sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 256 bytes and j < 4.
         unsafe {
             let both = S::load_b(planes.add(j * 64));
@@ -206,10 +218,10 @@ impl Planes for Five {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, _shared: *const u8, _sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 320 bytes and j < 4.
         unsafe {
-            let (low, high) = Four::get::<S>(planes, j);
+            let (low, high) = Four::get::<S>(planes, planes, 0, j);
             let bits = S::load_b(planes.add(256));
             let (first, second) = match j {
                 0 => (S::shl_b::<4>(bits), bits),
@@ -239,10 +251,10 @@ impl Planes for Six {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, _shared: *const u8, _sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 384 bytes and j < 4.
         unsafe {
-            let (low, high) = Four::get::<S>(planes, j);
+            let (low, high) = Four::get::<S>(planes, planes, 0, j);
             let (first, second) = (S::load_b(planes.add(256)), S::load_b(planes.add(320)));
             let (first, second) = match j {
                 0 => (S::shl_b::<4>(first), S::shl_b::<4>(second)),
@@ -271,8 +283,133 @@ impl Planes for Eight {
     }
 
     #[inline(always)]
-    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+    unsafe fn get<S: Simd>(planes: *const u8, _shared: *const u8, _sub: usize, j: usize) -> (S::B, S::B) {
         // SAFETY: the planes have 512 bytes and j < 4.
         unsafe { (S::load_b(planes.add(j * 64)), S::load_b(planes.add((j + 4) * 64))) }
+    }
+}
+
+/// Values below three in thirteen bits for eight. A plane of bytes holds the groups of columns `4g..4g + 4`, g in 0..5: what
+/// is left to 256 of a fraction of 256 whose five digits in base three are two less the values, the first one leading; the
+/// fraction is rounded up, and at least 1. The groups 5, 6 and 7 together are one of 27 combinations, in a nibble and a bit of
+/// shared planes: of sub-block s, nibble `s % 2` of plane `s / 2`, and bit s of plane 4.
+pub struct Trits;
+
+impl Trits {
+    /// For each digit of a combination what a nibble stands for, and what a set bit adds to that.
+    ///
+    /// Nibbles below nine are the first two digits, and the bit is the third. From nine on the third is two, and the bit
+    /// tells two combinations of the others apart, of which one is one more than the other.
+    const DIGITS: [([u8; 16], [u8; 16]); 3] = [
+        ([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 0, 2, 2, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]),
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 1, 2, 0, 2, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 0, 0], [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+
+    /// The nibble and the bit of three digits.
+    #[inline(always)]
+    fn combination(digits: [u8; 3]) -> (u8, u8) {
+        match digits {
+            [first, second, bit @ 0..2] => (first + 3 * second, bit),
+            [bit @ 0..2, second, _] => (9 + second, bit),
+            [_, bit @ 0..2, _] => (12, bit),
+            _ => (13, 0),
+        }
+    }
+}
+
+impl Planes for Trits {
+    const COUNT: usize = 1;
+    const SHARED: usize = 5;
+
+    #[inline(always)]
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+        for (i, byte) in planes[row * 4..][..4].iter_mut().enumerate() {
+            let number = (0..5).fold(0, |number, g| number * 3 + u16::from(2 - q[4 * g + i]));
+            *byte = 0u8.wrapping_sub((number * 256).div_ceil(243).max(1) as u8);
+        }
+    }
+
+    #[inline(always)]
+    fn put_shared(shared: &mut [u8], sub: usize, row: usize, q: &[u8; 32]) {
+        for i in 0..4 {
+            let (nibble, bit) = Self::combination([q[20 + i], q[24 + i], q[28 + i]]);
+            shared[sub / 2 * 64 + row * 4 + i] |= nibble << (sub % 2 * 4);
+            shared[256 + row * 4 + i] |= bit << sub;
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn get<S: Simd>(planes: *const u8, shared: *const u8, sub: usize, j: usize) -> (S::B, S::B) {
+        // SAFETY: the plane has 64 bytes and the shared ones 320; j < 4 and sub < 8.
+        unsafe {
+            let (zero, less) = (S::splat_b(0), S::splat_b(255));
+            let triple = |v| S::add_b(S::add_b(v, v), v);
+            // A third of 255 or more, and two thirds or more, make averages of 64 and of 128 or more.
+            let digit = |v| {
+                let v = S::add_b(v, less);
+                S::and(S::shr_b::<6>(S::average_b(v, S::average_b(v, zero))), S::splat_b(3))
+            };
+            let fraction = S::load_b(planes);
+            let mut rest = fraction;
+            for _ in 0..j {
+                rest = triple(rest);
+            }
+            let first = digit(rest);
+            if j == 0 {
+                let last = triple(triple(triple(triple(fraction))));
+                return (first, digit(last));
+            }
+            let nibble = S::load_b(shared.add(sub / 2 * 64));
+            let nibble = S::and(S::shr_b_by(nibble, (sub % 2 * 4) as u32), S::splat_b(15));
+            let bit = S::shr_b_by(S::load_b(shared.add(256)), sub as u32);
+            let (of_nibble, of_bit) = &Self::DIGITS[j - 1];
+            (first, S::or(S::lookup(of_nibble, nibble), S::and(S::lookup(of_bit, nibble), bit)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Kernel, Tier};
+
+    /// The values of a row in sub-block `sub`.
+    struct Get<'a>(&'a [u8], &'a [u8], usize, usize);
+
+    impl Kernel for Get<'_> {
+        type Output = [u8; 32];
+        #[inline(always)]
+        unsafe fn body<S: Simd>(self) -> [u8; 32] {
+            let (mut out, mut bytes) = ([0; 32], [[0u8; 64]; 2]);
+            for j in 0..4 {
+                // SAFETY: the planes are whole.
+                unsafe {
+                    let (first, second) = Trits::get::<S>(self.0.as_ptr(), self.1.as_ptr(), self.2, j);
+                    S::store_b(bytes[0].as_mut_ptr(), first);
+                    S::store_b(bytes[1].as_mut_ptr(), second);
+                }
+                for (half, bytes) in bytes.iter().enumerate() {
+                    out[16 * half + 4 * j..][..4].copy_from_slice(&bytes[4 * self.3..][..4]);
+                }
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn any_eight_trits_stand_in_thirteen_bits() {
+        for number in 0..3usize.pow(8) {
+            let digit = |g: usize, i: usize| ((number + i) / 3usize.pow(g as u32) % 3) as u8;
+            let q = std::array::from_fn(|i| digit(i / 4, i % 4));
+            let (sub, row) = (number % 8, number / 8 % 16);
+            let (mut planes, mut shared) = ([0; 64], [0; 320]);
+            Trits::put(&mut planes, row, &q);
+            Trits::put_shared(&mut shared, sub, row, &q);
+            for tier in Tier::all_available() {
+                // SAFETY: the tier is available.
+                assert_eq!(unsafe { tier.run(Get(&planes, &shared, sub, row)) }, q, "{number} on {}", tier.name());
+            }
+        }
     }
 }

@@ -57,6 +57,7 @@ impl Packed for Q20 {
     const SUBS: usize = 2;
     const SCALE_BYTES: usize = 32;
     const BIAS: i32 = 1;
+    const FEW: bool = false;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {

@@ -82,18 +82,21 @@ impl Encode for Tq10 {
 }
 
 impl Packed for Tq10 {
-    type Planes = planes::Two;
+    type Planes = planes::Trits;
 
     const FILE_BYTES: usize = BYTES;
     const SUBS: usize = 8;
     const SCALE_BYTES: usize = 32;
     const BIAS: i32 = 1;
+    const FEW: bool = false;
 
     #[inline(always)]
     fn pack_row(block: &[u8], row: usize, planes: &mut [u8], scales: &mut [u8]) {
         let q = quants(block.first_chunk().expect("a whole block"));
-        for (q, planes) in q.as_chunks().0.iter().zip(planes.chunks_exact_mut(Self::Planes::COUNT * 64)) {
+        let (planes, shared) = planes.split_at_mut(Self::SUBS * Self::Planes::COUNT * 64);
+        for (sub, (q, planes)) in q.as_chunks().0.iter().zip(planes.chunks_exact_mut(64)).enumerate() {
             Self::Planes::put(planes, row, q);
+            Self::Planes::put_shared(shared, sub, row, q);
         }
         scales[2 * row..2 * row + 2].copy_from_slice(&block[52..]);
     }

@@ -296,6 +296,18 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn shr_b_by(a: Self::B, n: u32) -> Self::B {
+        unsafe { both!(_mm256_srl_epi16, a, [_mm_cvtsi32_si128(n as i32); 2]) }
+    }
+    #[inline(always)]
+    unsafe fn add_b(a: Self::B, b: Self::B) -> Self::B {
+        unsafe { both!(_mm256_add_epi8, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn average_b(a: Self::B, b: Self::B) -> Self::B {
+        unsafe { both!(_mm256_avg_epu8, a, b) }
+    }
+    #[inline(always)]
     unsafe fn shl_b<const N: u32>(a: Self::B) -> Self::B {
         unsafe {
             let n = _mm_cvtsi32_si128(N as i32);

@@ -202,6 +202,18 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_srli_epi16::<N>(a) }
     }
     #[inline(always)]
+    unsafe fn shr_b_by(a: __m512i, n: u32) -> __m512i {
+        unsafe { _mm512_srl_epi16(a, _mm_cvtsi32_si128(n as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn add_b(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi8(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn average_b(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_avg_epu8(a, b) }
+    }
+    #[inline(always)]
     unsafe fn shl_b<const N: u32>(a: __m512i) -> __m512i {
         unsafe { _mm512_slli_epi16::<N>(a) }
     }

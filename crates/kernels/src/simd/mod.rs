@@ -119,6 +119,12 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn or(a: Self::B, b: Self::B) -> Self::B;
     /// Shifts each 16-bit part right.
     unsafe fn shr_b<const N: u32>(a: Self::B) -> Self::B;
+    /// Likewise by a number below 16.
+    unsafe fn shr_b_by(a: Self::B, n: u32) -> Self::B;
+    /// Sums of bytes, modulo 256.
+    unsafe fn add_b(a: Self::B, b: Self::B) -> Self::B;
+    /// `(a + b + 1) / 2` of unsigned bytes.
+    unsafe fn average_b(a: Self::B, b: Self::B) -> Self::B;
     /// Shifts each 16-bit part left.
     unsafe fn shl_b<const N: u32>(a: Self::B) -> Self::B;
     /// `table[a[i]]` for each byte of a, all of which are below 16.

@@ -233,6 +233,18 @@ unsafe impl Simd for Scalar {
         map16(a, |v| v >> N)
     }
     #[inline(always)]
+    unsafe fn shr_b_by(a: Self::B, n: u32) -> Self::B {
+        map16(a, |v| v >> n)
+    }
+    #[inline(always)]
+    unsafe fn add_b(a: Self::B, b: Self::B) -> Self::B {
+        map2(a, b, u8::wrapping_add)
+    }
+    #[inline(always)]
+    unsafe fn average_b(a: Self::B, b: Self::B) -> Self::B {
+        map2(a, b, |a, b| (u16::from(a) + u16::from(b)).div_ceil(2) as u8)
+    }
+    #[inline(always)]
     unsafe fn shl_b<const N: u32>(a: Self::B) -> Self::B {
         map16(a, |v| v << N)
     }

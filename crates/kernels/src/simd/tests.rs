@@ -98,6 +98,9 @@ impl Kernel for &Ops {
                 S::shl_b::<2>(w),
                 S::or(w, m),
                 S::and(w, m),
+                S::add_b(w, m),
+                S::average_b(w, m),
+                S::shr_b_by(w, 5),
                 S::lookup(table, S::and(w, S::splat_b(15))),
             ] {
                 int(S::dot(n, S::and(v, narrow), x));
