@@ -216,6 +216,7 @@ impl<P: Packed> Int<'_, P> {
             }
             let mut fetch = blocks.start + tile.turn;
             let mut starts = MaybeUninit::<[[[i32; GROUP * UNPACKED_BLOCKS]; 2]; 2]>::uninit();
+            let mut scaled = MaybeUninit::<[[[f32; GROUP * UNPACKED_BLOCKS]; 2]; 2]>::uninit();
             for first in blocks.clone().step_by(UNPACKED_BLOCKS) {
                 let chunk = first..blocks.end.min(first + UNPACKED_BLOCKS);
                 // What the sums start from is read back as numbers, which costs no shuffle.
@@ -225,6 +226,17 @@ impl<P: Packed> Int<'_, P> {
                         let (from, to) = (group.negative_sums::<P>(first, half), (*starts.add(g))[half].as_mut_ptr());
                         for i in (0..chunk.len() * GROUP).step_by(LANES) {
                             S::store_i(to.add(i), S::mul_i(S::load_i(from.add(i)), S::splat_i(bias)));
+                        }
+                    }
+                }
+                // Mins of halves multiply sums of halves.
+                let scaled = scaled.as_mut_ptr().cast::<[[f32; GROUP * UNPACKED_BLOCKS]; 2]>();
+                for (g, group) in groups.iter().enumerate().take(T.div_ceil(GROUP)) {
+                    for half in 0..if P::MIN && P::HALVES { 2 } else { 0 } {
+                        let (from, to) = (group.negative_sums::<P>(first, half), (*scaled.add(g))[half].as_mut_ptr());
+                        for i in (0..chunk.len() * GROUP).step_by(LANES) {
+                            let sums = S::to_float(S::mul_i(S::load_i(from.add(i)), S::splat_i(-1)));
+                            S::store(to.add(i), S::mul(sums, S::load(group.scale(first, 0).add(i))));
                         }
                     }
                 }
@@ -275,12 +287,16 @@ impl<P: Packed> Int<'_, P> {
                             }
                         }
                     }
-                    if P::MIN {
+                    for half in 0..if P::MIN { halves } else { 0 } {
                         for r in 0..R {
-                            let min = w[r].min::<S>(block);
+                            let min = w[r].min::<S>(block, half);
                             for t in 0..T {
-                                acc[r][t] =
-                                    S::fma(min, S::splat(*groups[t / GROUP].scaled_sum(block, t % GROUP)), acc[r][t]);
+                                let sum = if P::HALVES {
+                                    (*scaled.add(t / GROUP))[half][(block - first) * GROUP + t % GROUP]
+                                } else {
+                                    *groups[t / GROUP].scaled_sum(block, t % GROUP)
+                                };
+                                acc[r][t] = S::fma(min, S::splat(sum), acc[r][t]);
                             }
                         }
                     }

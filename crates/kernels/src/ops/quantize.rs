@@ -19,7 +19,7 @@ pub struct QuantizedRows {
     cols: usize,
     /// 32 values, each in -127..=127.
     q: Buffer<[i8; BLOCK]>,
-    /// The largest magnitude / 127.
+    /// The largest magnitude / 127; readable a vector beyond their end.
     scale: Buffer<f32>,
     /// Of each row: what [`QuantizedRows::row_scale`] says.
     row_scale: Buffer<f32>,
@@ -84,7 +84,7 @@ impl QuantizedRows {
         Some(Self {
             cols: 0,
             q: Buffer::zeroed(blocks)?,
-            scale: Buffer::zeroed(blocks)?,
+            scale: Buffer::zeroed(blocks + LANES)?,
             row_scale: Buffer::zeroed(rows)?,
             scaled_sum: Buffer::zeroed(blocks)?,
             negative_sums: [

@@ -21,8 +21,8 @@ pub trait Weights: Copy {
     unsafe fn values<S: Simd>(&self, block: usize, j: usize) -> (S::B, S::B);
     /// The scales of half `half` (0 unless the type has two) of block `block`.
     unsafe fn scale<S: Simd>(&self, block: usize, half: usize) -> S::F;
-    /// The mins of block `block`.
-    unsafe fn min<S: Simd>(&self, block: usize) -> S::F;
+    /// The mins of half `half` (0 unless the type has two) of block `block`.
+    unsafe fn min<S: Simd>(&self, block: usize, half: usize) -> S::F;
     /// Fetches what is needed a while after block `block`.
     unsafe fn prefetch<S: Simd>(&self, block: usize);
 }
@@ -90,8 +90,8 @@ impl<P: Packed> Weights for PackedPanel<P> {
     }
 
     #[inline(always)]
-    unsafe fn min<S: Simd>(&self, block: usize) -> S::F {
-        unsafe { P::min::<S>(self.scales(block), block % P::SUBS) }
+    unsafe fn min<S: Simd>(&self, block: usize, half: usize) -> S::F {
+        unsafe { P::min::<S>(self.scales(block), block % P::SUBS, half) }
     }
 
     #[inline(always)]
@@ -107,15 +107,15 @@ pub struct Unpacked<const R: usize> {
     values: [[[[u8; 64]; 8]; UNPACKED_BLOCKS]; R],
     /// `[panel, block, half]`
     scales: [[[[f32; LANES]; 2]; UNPACKED_BLOCKS]; R],
-    /// `[panel, block]`
-    mins: [[[f32; LANES]; UNPACKED_BLOCKS]; R],
+    /// `[panel, block, half]`
+    mins: [[[[f32; LANES]; 2]; UNPACKED_BLOCKS]; R],
 }
 
 /// One panel of an [`Unpacked`], addressed by the panel's own block numbers.
 pub struct UnpackedPanel<P> {
     values: *mut [[u8; 64]; 8],
     scales: *mut [[f32; LANES]; 2],
-    mins: *mut [f32; LANES],
+    mins: *mut [[f32; LANES]; 2],
     /// What is unpacked next: of this panel, the block as many blocks later, counted around.
     next: PackedPanel<P>,
     later: usize,
@@ -148,7 +148,7 @@ impl<P: Packed> UnpackedPanel<P> {
             let to = Self {
                 values: (&raw mut (*room).values[r]).cast::<[[u8; 64]; 8]>().wrapping_sub(chunk.start),
                 scales: (&raw mut (*room).scales[r]).cast::<[[f32; LANES]; 2]>().wrapping_sub(chunk.start),
-                mins: (&raw mut (*room).mins[r]).cast::<[f32; LANES]>().wrapping_sub(chunk.start),
+                mins: (&raw mut (*room).mins[r]).cast::<[[f32; LANES]; 2]>().wrapping_sub(chunk.start),
                 next,
                 later: block.wrapping_sub(chunk.start),
             };
@@ -163,9 +163,10 @@ impl<P: Packed> UnpackedPanel<P> {
                 for half in 0..if P::HALVES { 2 } else { 1 } {
                     let at = to.scales.wrapping_add(block).cast::<f32>().add(half * LANES);
                     S::store(at, from.scale::<S>(block, half));
-                }
-                if P::MIN {
-                    S::store(to.mins.wrapping_add(block).cast(), from.min::<S>(block));
+                    if P::MIN {
+                        let at = to.mins.wrapping_add(block).cast::<f32>().add(half * LANES);
+                        S::store(at, from.min::<S>(block, half));
+                    }
                 }
             }
             to
@@ -187,8 +188,8 @@ impl<P: Packed> Weights for UnpackedPanel<P> {
     }
 
     #[inline(always)]
-    unsafe fn min<S: Simd>(&self, block: usize) -> S::F {
-        unsafe { S::load(self.mins.wrapping_add(block).cast()) }
+    unsafe fn min<S: Simd>(&self, block: usize, half: usize) -> S::F {
+        unsafe { S::load(self.mins.wrapping_add(block).cast::<f32>().add(half * LANES)) }
     }
 
     #[inline(always)]

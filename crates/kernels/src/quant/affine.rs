@@ -1,21 +1,22 @@
-//! How Q4_K and Q5_K choose a scale and an offset for each 32 values: `x ≈ scale * q - offset`, q in 0..=top.
+//! How Q2_K, Q4_K and Q5_K choose a scale and an offset for each 16 or 32 values: `x ≈ scale * q - offset`, q in 0..=top.
 //!
 //! A search over inverse scales: each candidate quantizes the values, a weighted least-squares fit gives the best scale
 //! and offset for these integers, and the fit with the smallest weighted squared error wins. A value's weight is the root
-//! mean square of the 32 plus its magnitude. The offset is never negative, as it is stored without a sign.
+//! mean square of all plus its magnitude; or the magnitude alone, and then the error is the weighted absolute one. The
+//! offset is never negative, as it is stored without a sign.
 //!
 //! [`fit`] is the plain version. `lanes` runs sixteen fits side by side, one in each lane, with the same operations in the
 //! same order in each lane.
 
 mod lanes;
 
+pub(super) use lanes::fit_16;
+
 use super::encode::{half, nearest};
 use crate::simd::{LANES, Simd};
 
-/// Values that share a scale.
+/// Values that share a scale in Q4_K and Q5_K.
 const SUB: usize = 32;
-/// The values of [`LANES`] fits: two blocks.
-const BATCH: usize = LANES * SUB;
 
 /// What a type searches: candidate number i has the inverse scale `(top + first + i / 10) / range`.
 #[derive(Clone, Copy)]
@@ -24,6 +25,8 @@ pub(super) struct Search {
     pub top: u8,
     pub first: f32,
     pub candidates: u8,
+    /// Whether errors are absolute, weighted by magnitudes.
+    pub absolute: bool,
 }
 
 impl Search {
@@ -34,27 +37,35 @@ impl Search {
     }
 
     #[inline(always)]
-    fn clamp(&self, q: i32) -> u8 {
+    pub fn clamp(&self, q: i32) -> u8 {
         q.clamp(0, self.top.into()) as u8
     }
 }
 
-/// The outcome for 32 values.
+/// The outcome for values that share a scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Fit {
-    scale: f32,
-    offset: f32,
+pub(super) struct Fit {
+    pub scale: f32,
+    pub offset: f32,
     /// The integers that were fitted are the nearest to `(x - base) * inverse_scale`.
     inverse_scale: f32,
     base: f32,
 }
 
-fn fit(x: &[f32; SUB], search: Search) -> Fit {
+impl Fit {
+    /// The integer of a value in the search.
+    #[inline(always)]
+    pub fn searched(&self, v: f32, search: Search) -> u8 {
+        search.clamp(nearest(self.inverse_scale * (v - self.base)))
+    }
+}
+
+fn fit<const SUB: usize>(x: &[f32; SUB], search: Search) -> Fit {
     let mut squares = 0.0;
     for v in x {
         squares += v * v;
     }
-    let root_mean_square = (squares / 32.0).sqrt();
+    let root_mean_square = if search.absolute { 0.0 } else { (squares / SUB as f32).sqrt() };
     let w = x.map(|v| root_mean_square + v.abs());
 
     let (mut low, mut high) = (x[0], x[0]);
@@ -76,7 +87,7 @@ fn fit(x: &[f32; SUB], search: Search) -> Fit {
         let mut sum = 0.0;
         for i in 0..SUB {
             let difference = scale * q[i] + min - x[i];
-            sum += w[i] * (difference * difference);
+            sum += w[i] * if search.absolute { difference.abs() } else { difference * difference };
         }
         sum
     };
@@ -127,10 +138,10 @@ pub(super) unsafe fn encode_blocks<S: Simd, const BYTES: usize>(
     let (values, _) = values.as_chunks::<256>();
     let (blocks, _) = blocks.as_chunks_mut::<BYTES>();
     for (values, blocks) in values.chunks(2).zip(blocks.chunks_mut(2)) {
-        let mut batch = [0.0; BATCH];
+        let mut batch = [0.0; LANES * SUB];
         batch[..256 * values.len()].copy_from_slice(values.as_flattened());
         // SAFETY: the caller's promise.
-        let fits = unsafe { lanes::fit_16::<S>(&batch, search) };
+        let fits = unsafe { fit_16::<S, SUB>(&batch, search) };
         for ((x, fits), block) in values.iter().zip(fits.as_chunks().0).zip(blocks) {
             let mut header = [0; 16];
             let q = finish(x, fits, search, &mut header);
@@ -167,7 +178,7 @@ fn finish(x: &[f32; 256], fits: &[Fit; 8], search: Search, header: &mut [u8; 16]
         let offset = dmin * f32::from(offsets[sub]);
         let fit = &fits[sub];
         *q = if scale == 0.0 {
-            x.map(|v| search.clamp(nearest(fit.inverse_scale * (v - fit.base))))
+            x.map(|v| fit.searched(v, search))
         } else {
             x.map(|v| search.clamp(nearest((v + offset) / scale)))
         };

@@ -11,7 +11,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 1,
     bytes: 2,
     decode,
-    encode: encode::<Bf16>,
+    encode: Some(encode::<Bf16>),
     finite: |blocks| blocks.as_chunks::<2>().0.iter().all(|b| u16::from_le_bytes(*b) & 0x7F80 != 0x7F80),
     run: panel::float::<Bf16>(),
 };

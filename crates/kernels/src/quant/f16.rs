@@ -13,7 +13,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 1,
     bytes: 2,
     decode,
-    encode: encode::<F16>,
+    encode: Some(encode::<F16>),
     finite: |blocks| finite_halves(blocks, 2, &[0]),
     run: panel::float::<F16>(),
 };

@@ -10,7 +10,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 1,
     bytes: 4,
     decode,
-    encode,
+    encode: Some(encode),
     finite: |blocks| blocks.as_chunks::<4>().0.iter().all(|b| f32::from_le_bytes(*b).is_finite()),
     run: panel::float::<F32>(),
 };

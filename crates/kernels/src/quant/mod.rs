@@ -2,11 +2,29 @@
 
 mod affine;
 mod bf16;
+mod descent;
 mod encode;
 mod f16;
 mod f32;
+mod grid;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nonlinear;
+mod nvfp4;
 pub mod panel;
 pub mod planes;
+mod q1_0;
+mod q2_0;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
 mod q4_k;
@@ -16,11 +34,17 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod symmetric;
+mod tq1_0;
+mod tq2_0;
 
 use crate::simd::Tier;
 
 pub use f16::F16;
 pub use f32::F32;
+
+/// Encodes whole blocks of finite values, to the bytes of ggml's reference quantizers on every tier. Scales that overflow
+/// come out infinite or NaN.
+pub type Encoder = fn(tier: Tier, values: &[f32], blocks: &mut [u8]);
 
 /// A storage type; rows of it are whole blocks.
 #[derive(Debug)]
@@ -35,9 +59,8 @@ pub struct QuantType {
     pub bytes: usize,
     /// Decodes whole blocks: `blocks` is n × `bytes`, `values` n × `block`.
     pub decode: fn(blocks: &[u8], values: &mut [f32]),
-    /// Encodes whole blocks of finite values, to the bytes of ggml's reference quantizers on every tier. Scales that
-    /// overflow come out infinite or NaN.
-    pub encode: fn(tier: Tier, values: &[f32], blocks: &mut [u8]),
+    /// Encodes whole blocks, where the type can be encoded.
+    pub encode: Option<Encoder>,
     /// Whether the scales of whole blocks are finite; of a float type, the values.
     pub finite: fn(blocks: &[u8]) -> bool,
     /// How the CPU runs it.
@@ -45,18 +68,35 @@ pub struct QuantType {
 }
 
 /// Every type that can be read, each a file of this folder.
-pub static QUANT_TYPES: [&QuantType; 11] = [
+pub static QUANT_TYPES: [&QuantType; 28] = [
     &f32::TYPE,
     &f16::TYPE,
     &bf16::TYPE,
+    &q1_0::TYPE,
+    &q2_0::TYPE,
     &q4_0::TYPE,
     &q4_1::TYPE,
     &q5_0::TYPE,
     &q5_1::TYPE,
     &q8_0::TYPE,
+    &q2_k::TYPE,
+    &q3_k::TYPE,
     &q4_k::TYPE,
     &q5_k::TYPE,
     &q6_k::TYPE,
+    &iq1_s::TYPE,
+    &iq1_m::TYPE,
+    &iq2_xxs::TYPE,
+    &iq2_xs::TYPE,
+    &iq2_s::TYPE,
+    &iq3_xxs::TYPE,
+    &iq3_s::TYPE,
+    &iq4_nl::TYPE,
+    &iq4_xs::TYPE,
+    &mxfp4::TYPE,
+    &nvfp4::TYPE,
+    &tq1_0::TYPE,
+    &tq2_0::TYPE,
 ];
 
 /// A handle to a row of [`QUANT_TYPES`].
@@ -67,14 +107,23 @@ impl DType {
     pub const F32: Self = Self(&f32::TYPE);
     pub const F16: Self = Self(&f16::TYPE);
     pub const BF16: Self = Self(&bf16::TYPE);
+    pub const Q1_0: Self = Self(&q1_0::TYPE);
+    pub const Q2_0: Self = Self(&q2_0::TYPE);
     pub const Q4_0: Self = Self(&q4_0::TYPE);
     pub const Q4_1: Self = Self(&q4_1::TYPE);
     pub const Q5_0: Self = Self(&q5_0::TYPE);
     pub const Q5_1: Self = Self(&q5_1::TYPE);
     pub const Q8_0: Self = Self(&q8_0::TYPE);
+    pub const Q2_K: Self = Self(&q2_k::TYPE);
+    pub const Q3_K: Self = Self(&q3_k::TYPE);
     pub const Q4_K: Self = Self(&q4_k::TYPE);
     pub const Q5_K: Self = Self(&q5_k::TYPE);
     pub const Q6_K: Self = Self(&q6_k::TYPE);
+    pub const IQ4_NL: Self = Self(&iq4_nl::TYPE);
+    pub const IQ4_XS: Self = Self(&iq4_xs::TYPE);
+    pub const MXFP4: Self = Self(&mxfp4::TYPE);
+    pub const TQ1_0: Self = Self(&tq1_0::TYPE);
+    pub const TQ2_0: Self = Self(&tq2_0::TYPE);
 
     /// The type with this number in GGUF files.
     pub fn from_ggml(id: u32) -> Option<Self> {

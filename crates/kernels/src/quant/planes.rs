@@ -1,5 +1,7 @@
-//! Bit planes of the run layout: nibbles, and above them one, two or four more bits.
-//!
+//! Bit planes of the run layout: bit pairs or nibbles, and above them one, two or four more bits.
+
+use std::marker::PhantomData;
+
 use crate::simd::Simd;
 
 /// Where the 32 values of a sub-block stand, for sixteen rows.
@@ -33,6 +35,127 @@ pub(super) fn bytes(words: [u32; 8]) -> [u8; 32] {
         *to = word.to_le_bytes();
     }
     out
+}
+
+/// One bit: bit g belongs to columns `4g..4g + 4`.
+pub struct One;
+
+impl Planes for One {
+    const COUNT: usize = 1;
+
+    #[inline(always)]
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+        let bits = words(q).iter().enumerate().fold(0, |bits, (g, w)| bits | (w & 0x0101_0101) << g);
+        planes[row * 4..][..4].copy_from_slice(&bits.to_le_bytes());
+    }
+
+    #[inline(always)]
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the plane has 64 bytes.
+        unsafe {
+            let bits = S::load_b(planes);
+            let (first, second) = match j {
+                0 => (bits, S::shr_b::<4>(bits)),
+                1 => (S::shr_b::<1>(bits), S::shr_b::<5>(bits)),
+                2 => (S::shr_b::<2>(bits), S::shr_b::<6>(bits)),
+                _ => (S::shr_b::<3>(bits), S::shr_b::<7>(bits)),
+            };
+            let mask = S::splat_b(1);
+            (S::and(first, mask), S::and(second, mask))
+        }
+    }
+}
+
+/// Bit pairs: two planes, for columns 0–15 and 16–31. Pair j belongs to columns `4j..4j + 4` of them.
+pub struct Two;
+
+impl Planes for Two {
+    const COUNT: usize = 2;
+
+    #[inline(always)]
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+        for (half, four) in words(q).as_chunks::<4>().0.iter().enumerate() {
+            let pairs = four.iter().enumerate().fold(0, |pairs, (j, w)| pairs | (w & 0x0303_0303) << (2 * j));
+            planes[half * 64 + row * 4..][..4].copy_from_slice(&pairs.to_le_bytes());
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the planes have 128 bytes.
+        unsafe {
+            let (first, second) = (S::load_b(planes), S::load_b(planes.add(64)));
+            let (first, second) = match j {
+                0 => (first, second),
+                1 => (S::shr_b::<2>(first), S::shr_b::<2>(second)),
+                2 => (S::shr_b::<4>(first), S::shr_b::<4>(second)),
+                _ => (S::shr_b::<6>(first), S::shr_b::<6>(second)),
+            };
+            let mask = S::splat_b(3);
+            (S::and(first, mask), S::and(second, mask))
+        }
+    }
+}
+
+/// Bit pairs and a plane of third bits: bit g belongs to columns `4g..4g + 4`.
+pub struct Three;
+
+impl Planes for Three {
+    const COUNT: usize = 3;
+
+    #[inline(always)]
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+        Two::put(planes, row, q);
+        let high = words(q).iter().enumerate().fold(0, |high, (g, w)| high | (w >> 2 & 0x0101_0101) << g);
+        planes[128 + row * 4..][..4].copy_from_slice(&high.to_le_bytes());
+    }
+
+    #[inline(always)]
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the planes have 192 bytes and j < 4.
+        unsafe {
+            let (low, high) = Two::get::<S>(planes, j);
+            let bits = S::load_b(planes.add(128));
+            let (first, second) = match j {
+                0 => (S::shl_b::<2>(bits), S::shr_b::<2>(bits)),
+                1 => (S::shl_b::<1>(bits), S::shr_b::<3>(bits)),
+                2 => (bits, S::shr_b::<4>(bits)),
+                _ => (S::shr_b::<1>(bits), S::shr_b::<5>(bits)),
+            };
+            let mask = S::splat_b(4);
+            (S::or(low, S::and(first, mask)), S::or(high, S::and(second, mask)))
+        }
+    }
+}
+
+/// What values below 16 stand for.
+pub trait Codebook: 'static {
+    /// Unsigned bytes, which [`Packed::BIAS`](super::panel::Packed::BIAS) is subtracted from; 128 where they are wide.
+    const TABLE: [u8; 16];
+    /// Whether they take all eight bits.
+    const WIDE: bool = false;
+}
+
+/// Planes P of places in a codebook.
+pub struct Coded<P, C>(PhantomData<(P, C)>);
+
+impl<P: Planes, C: Codebook> Planes for Coded<P, C> {
+    const COUNT: usize = P::COUNT;
+    const WIDE: bool = C::WIDE;
+
+    #[inline(always)]
+    fn put(planes: &mut [u8], row: usize, q: &[u8; 32]) {
+        P::put(planes, row, q);
+    }
+
+    #[inline(always)]
+    unsafe fn get<S: Simd>(planes: *const u8, j: usize) -> (S::B, S::B) {
+        // SAFETY: the caller's promise; places are below 16.
+        unsafe {
+            let (first, second) = P::get::<S>(planes, j);
+            (S::lookup(&C::TABLE, first), S::lookup(&C::TABLE, second))
+        }
+    }
 }
 
 /// The low nibbles: four planes.

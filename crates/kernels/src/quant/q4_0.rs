@@ -13,7 +13,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 32,
     bytes: BYTES,
     decode,
-    encode: encode::<Q40>,
+    encode: Some(encode::<Q40>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Q40>(),
 };

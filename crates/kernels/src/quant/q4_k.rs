@@ -17,7 +17,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 256,
     bytes: BYTES,
     decode,
-    encode: encode::<Q4K>,
+    encode: Some(encode::<Q4K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q4K>(),
 };
@@ -83,7 +83,7 @@ struct Q4K;
 impl Encode for Q4K {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        let search = Search { top: 15, first: -1.0, candidates: 21 };
+        let search = Search { top: 15, first: -1.0, candidates: 21, absolute: false };
         // SAFETY: the caller's promise.
         unsafe {
             affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
@@ -118,7 +118,7 @@ impl Packed for Q4K {
     }
 
     #[inline(always)]
-    unsafe fn min<S: Simd>(scales: *const u8, sub: usize) -> S::F {
+    unsafe fn min<S: Simd>(scales: *const u8, sub: usize, _half: usize) -> S::F {
         // SAFETY: the offset is below SCALE_BYTES.
         unsafe { S::mul(S::load_f16(scales.add(32)), S::load_u8(scales.add(192 + sub * 16))) }
     }

@@ -14,7 +14,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 32,
     bytes: BYTES,
     decode,
-    encode: encode::<Q51>,
+    encode: Some(encode::<Q51>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q51>(),
 };
@@ -70,7 +70,7 @@ impl Packed for Q51 {
     }
 
     #[inline(always)]
-    unsafe fn min<S: Simd>(scales: *const u8, _sub: usize) -> S::F {
+    unsafe fn min<S: Simd>(scales: *const u8, _sub: usize, _half: usize) -> S::F {
         // SAFETY: the offset is below SCALE_BYTES.
         unsafe { S::load_f16(scales.add(32)) }
     }

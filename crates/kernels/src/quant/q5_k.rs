@@ -16,7 +16,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 256,
     bytes: BYTES,
     decode,
-    encode: encode::<Q5K>,
+    encode: Some(encode::<Q5K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q5K>(),
 };
@@ -46,7 +46,7 @@ struct Q5K;
 impl Encode for Q5K {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        let search = Search { top: 31, first: -0.5, candidates: 16 };
+        let search = Search { top: 31, first: -0.5, candidates: 16, absolute: false };
         // SAFETY: the caller's promise.
         unsafe {
             affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
@@ -84,7 +84,7 @@ impl Packed for Q5K {
     }
 
     #[inline(always)]
-    unsafe fn min<S: Simd>(scales: *const u8, sub: usize) -> S::F {
+    unsafe fn min<S: Simd>(scales: *const u8, sub: usize, _half: usize) -> S::F {
         // SAFETY: the offset is below SCALE_BYTES.
         unsafe { S::mul(S::load_f16(scales.add(32)), S::load_u8(scales.add(192 + sub * 16))) }
     }

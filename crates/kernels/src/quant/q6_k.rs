@@ -17,7 +17,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 256,
     bytes: BYTES,
     decode,
-    encode: encode::<Q6K>,
+    encode: Some(encode::<Q6K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[208]),
     run: panel::quantized::<Q6K>(),
 };

@@ -14,7 +14,7 @@ pub(super) static TYPE: QuantType = QuantType {
     block: 32,
     bytes: BYTES,
     decode,
-    encode: encode::<Q80>,
+    encode: Some(encode::<Q80>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Q80>(),
 };

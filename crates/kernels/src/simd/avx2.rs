@@ -122,6 +122,39 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> (Self::F, Self::F) {
+        unsafe {
+            let low = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+            let high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8).cast()));
+            let b = [low, high];
+            let upper = [_mm256_srli_epi32::<4>(low), _mm256_srli_epi32::<4>(high)];
+            let lower = both!(_mm256_and_si256, b, [_mm256_set1_epi32(15); 2]);
+            (both!(_mm256_cvtepi32_ps, lower), both!(_mm256_cvtepi32_ps, upper))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e8m0(p: *const u8) -> Self::F {
+        unsafe {
+            let half = |p: *const u8| {
+                let e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+                let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, _mm256_set1_epi32(1)));
+                let denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x20_0000), e);
+                let is_normal = _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1));
+                _mm256_castsi256_ps(_mm256_blendv_epi8(denormal, normal, is_normal))
+            };
+            [half(p), half(p.add(8))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e4m3(p: *const u8) -> Self::F {
+        unsafe {
+            // As halves, the bits stand for 2^-8 of the numbers.
+            let half = |p: *const u8| _mm_slli_epi16::<7>(_mm_cvtepu8_epi16(_mm_loadl_epi64(p.cast())));
+            let v = [_mm256_cvtph_ps(half(p)), _mm256_cvtph_ps(half(p.add(8)))];
+            both!(_mm256_mul_ps, v, [_mm256_set1_ps(128.0); 2])
+        }
+    }
+    #[inline(always)]
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
         unsafe { both!(_mm256_add_ps, a, b) }
     }
@@ -267,6 +300,13 @@ unsafe impl Simd for Avx2 {
         unsafe {
             let n = _mm_cvtsi32_si128(N as i32);
             [_mm256_sll_epi16(a[0], n), _mm256_sll_epi16(a[1], n)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], a: Self::B) -> Self::B {
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            both!(_mm256_shuffle_epi8, [table; 2], a)
         }
     }
     #[inline(always)]

@@ -68,6 +68,32 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> (__m512, __m512) {
+        unsafe {
+            let b = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+            let lower = _mm512_and_si512(b, _mm512_set1_epi32(15));
+            (_mm512_cvtepi32_ps(lower), _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(b)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e8m0(p: *const u8) -> __m512 {
+        unsafe {
+            let e = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
+            let denormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x20_0000), e);
+            let is_normal = _mm512_cmpgt_epi32_mask(e, _mm512_set1_epi32(1));
+            _mm512_castsi512_ps(_mm512_mask_blend_epi32(is_normal, denormal, normal))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e4m3(p: *const u8) -> __m512 {
+        unsafe {
+            // As halves, the bits stand for 2^-8 of the numbers.
+            let halves = _mm256_slli_epi16::<7>(_mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast())));
+            _mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(128.0))
+        }
+    }
+    #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_add_ps(a, b) }
     }
@@ -178,6 +204,10 @@ unsafe impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn shl_b<const N: u32>(a: __m512i) -> __m512i {
         unsafe { _mm512_slli_epi16::<N>(a) }
+    }
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], a: __m512i) -> __m512i {
+        unsafe { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), a) }
     }
     #[inline(always)]
     unsafe fn dot(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {

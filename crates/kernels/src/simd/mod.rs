@@ -69,6 +69,13 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn load_u8(p: *const u8) -> Self::F;
     /// 16 signed bytes, converted.
     unsafe fn load_i8(p: *const u8) -> Self::F;
+    /// 16 bytes: their low and their high nibbles, converted.
+    unsafe fn load_nibbles(p: *const u8) -> (Self::F, Self::F);
+    /// 16 exponents: `2^(e - 128)`, half of what E8M0 stands for, with e = 255 as any other.
+    unsafe fn load_e8m0(p: *const u8) -> Self::F;
+    /// 16 numbers of 4 exponent and 3 mantissa bits without sign: half of what E4M3 stands for. Their upper bit is 0, and
+    /// all exponents are those of numbers.
+    unsafe fn load_e4m3(p: *const u8) -> Self::F;
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
@@ -114,6 +121,8 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn shr_b<const N: u32>(a: Self::B) -> Self::B;
     /// Shifts each 16-bit part left.
     unsafe fn shl_b<const N: u32>(a: Self::B) -> Self::B;
+    /// `table[a[i]]` for each byte of a, all of which are below 16.
+    unsafe fn lookup(table: &[u8; 16], a: Self::B) -> Self::B;
     /// `acc[r] + Σ w[4r + i] * x[i]` with unsigned w below 128 and x from [`Simd::broadcast4`], none of them -128.
     unsafe fn dot(acc: Self::I, w: Self::B, x: Self::I) -> Self::I;
     /// `acc[r] + Σ (w[4r + i] - 128 + WIDE_BIAS) * x[i]` with any unsigned w.

@@ -97,6 +97,28 @@ unsafe impl Simd for Scalar {
         unsafe { bytes::<16>(p) }.map(|v| f32::from(v as i8))
     }
     #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> (Self::F, Self::F) {
+        // SAFETY: 16 readable bytes by contract.
+        let b = unsafe { bytes::<16>(p) };
+        (b.map(|v| f32::from(v & 15)), b.map(|v| f32::from(v >> 4)))
+    }
+    #[inline(always)]
+    unsafe fn load_e8m0(p: *const u8) -> Self::F {
+        // SAFETY: 16 readable bytes by contract.
+        unsafe { bytes::<16>(p) }.map(|e| match u32::from(e) {
+            // Denormal numbers.
+            e @ 0..2 => f32::from_bits(0x20_0000 << e),
+            e => f32::from_bits((e - 1) << 23),
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_e4m3(p: *const u8) -> Self::F {
+        // SAFETY: 16 readable bytes by contract.
+        let b = unsafe { bytes::<16>(p) };
+        // As a half, the bits stand for 2^-8 of the number.
+        b.map(|v| f16::from_bits(u16::from(v) << 7).to_f32() * 128.0)
+    }
+    #[inline(always)]
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
         map2(a, b, |a, b| a + b)
     }
@@ -213,6 +235,10 @@ unsafe impl Simd for Scalar {
     #[inline(always)]
     unsafe fn shl_b<const N: u32>(a: Self::B) -> Self::B {
         map16(a, |v| v << N)
+    }
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], a: Self::B) -> Self::B {
+        a.map(|v| table[usize::from(v & 15)])
     }
     #[inline(always)]
     unsafe fn dot(acc: Self::I, w: Self::B, x: Self::I) -> Self::I {

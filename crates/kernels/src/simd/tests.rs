@@ -60,6 +60,11 @@ impl Kernel for &Ops {
             for v in [S::load_f16(p), S::load_bf16(p), S::load_u8(p), S::load_i8(p)] {
                 float(v);
             }
+            let numbers = self.bytes.map(|b| b & 0x7F);
+            let (low, high) = S::load_nibbles(p);
+            for v in [low, high, S::load_e8m0(p), S::load_e4m3(numbers.as_ptr())] {
+                float(v);
+            }
             let small = S::min(S::max(a, S::splat(-100.0)), S::splat(100.0));
             let n = S::round(small);
             for v in [S::to_float(n), S::pow2(n), S::to_float(S::mul_i(n, S::splat_i(-3))), S::to_float(S::add_i(n, n))]
@@ -78,6 +83,7 @@ impl Kernel for &Ops {
             let (w, m) = (S::load_b(p), S::load_b(self.mask.as_ptr()));
             let x = S::broadcast4(self.x.as_ptr());
             let narrow = S::splat_b(0x7F);
+            let table = self.mask.first_chunk().expect("64 bytes");
             let mut int = |v: S::I| {
                 let mut lanes = [0i32; LANES];
                 // Sums of four products are exact in f32.
@@ -86,7 +92,14 @@ impl Kernel for &Ops {
                 lanes.iter_mut().zip(floats).for_each(|(l, f)| *l = f as i32);
                 out.extend(lanes.map(|v| v as u32));
             };
-            for v in [S::and(w, narrow), S::shr_b::<3>(w), S::shl_b::<2>(w), S::or(w, m), S::and(w, m)] {
+            for v in [
+                S::and(w, narrow),
+                S::shr_b::<3>(w),
+                S::shl_b::<2>(w),
+                S::or(w, m),
+                S::and(w, m),
+                S::lookup(table, S::and(w, S::splat_b(15))),
+            ] {
                 int(S::dot(n, S::and(v, narrow), x));
             }
             let bias = S::splat_i(S::WIDE_BIAS * self.x.map(i32::from).iter().sum::<i32>());

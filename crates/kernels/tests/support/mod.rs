@@ -33,8 +33,21 @@ impl Random {
 fn scales(dtype: DType) -> &'static [usize] {
     match dtype.name {
         "Q4_1" | "Q5_1" | "Q4_K" | "Q5_K" => &[0, 2],
+        "Q2_K" => &[80, 82],
+        "Q3_K" => &[108],
         "Q6_K" => &[208],
+        "TQ1_0" => &[52],
+        "TQ2_0" => &[64],
+        "MXFP4" | "NVFP4" | "IQ1_M" => &[],
         _ => &[0],
+    }
+}
+
+/// Writes the f16 scale of a block of IQ1_M.
+fn put_iq1_m(block: &mut [u8], scale: u16) {
+    for i in 0..4 {
+        let nibble = (scale >> (4 * i) & 15) as u8;
+        block[49 + 2 * i] = block[49 + 2 * i] & 15 | nibble << 4;
     }
 }
 
@@ -52,10 +65,22 @@ pub fn random_rows(dtype: DType, rows: usize, cols: usize, random: &mut Random) 
                 // The largest values of a block are about 2^bits / 2 (and times a 6- or 8-bit scale in K types).
                 let size = match dtype.name {
                     "Q8_0" => 0.02,
+                    "Q2_K" => 0.05,
+                    "Q3_K" => 0.01,
                     "Q4_K" | "Q5_K" => 0.004,
-                    "Q6_K" => 0.0006,
+                    "Q6_K" | "IQ4_XS" => 0.0006,
+                    "IQ1_S" | "IQ3_S" => 0.02,
+                    "IQ2_XXS" | "IQ2_XS" | "IQ2_S" | "IQ3_XXS" => 0.01,
+                    "IQ4_NL" => 0.02,
                     _ => 0.2,
                 };
+                // Exponents around that of 1/4, any sub-block's scales of up to 1, and a scale in four nibbles.
+                match dtype.name {
+                    "MXFP4" => out[start] = 122 + random.below(6) as u8,
+                    "NVFP4" => out[start..start + 4].iter_mut().for_each(|scale| *scale %= 0x38),
+                    "IQ1_M" => put_iq1_m(&mut out[start..], half::f16::from_f32(random.uniform() * 0.02).to_bits()),
+                    _ => {}
+                }
                 for at in scales(dtype) {
                     let scale = half::f16::from_f32(random.uniform() * size);
                     out[start + at..start + at + 2].copy_from_slice(&scale.to_le_bytes());
@@ -70,6 +95,12 @@ pub fn random_rows(dtype: DType, rows: usize, cols: usize, random: &mut Random) 
 pub fn spoil_scales(dtype: DType, blocks: &mut [u8], random: &mut Random) {
     const EXTREMES: [u16; 6] = [0x7C00, 0xFC00, 0x0001, 0x83FF, 0x0000, 0x7BFF];
     for block in blocks.chunks_exact_mut(dtype.bytes) {
+        match dtype.name {
+            "MXFP4" => block[0] = [0, 1, 2, 127, 254, 255][random.below(6)],
+            "IQ1_M" if random.below(4) == 0 => put_iq1_m(block, EXTREMES[random.below(6)]),
+            "NVFP4" => block[random.below(4)] = [0, 1, 7, 0x7E, 0x7F, 0x80, 0xFF][random.below(7)],
+            _ => {}
+        }
         for at in scales(dtype) {
             if !dtype.is_float() && random.below(4) == 0 {
                 block[*at..at + 2].copy_from_slice(&EXTREMES[random.below(6)].to_le_bytes());

@@ -30,6 +30,10 @@ pub enum ConvertError {
     #[error("tensor {tensor}: its values are too large for {dtype}")]
     TooLarge { tensor: String, dtype: DType },
 
+    /// A type that can be read and run alone.
+    #[error("tensor {tensor}: expected a type that can be made, found {dtype}, which can only be read")]
+    NotMade { tensor: String, dtype: DType },
+
     /// A tensor that the other format has no name for.
     #[error("tensor {tensor}: expected a tensor of architecture {architecture}")]
     Unknown { tensor: String, architecture: &'static str },

@@ -123,7 +123,8 @@ fn stream(
                 values.iter_mut().for_each(|value| *value += shift);
             }
             encoded.resize(target.row_bytes(count), 0);
-            (target.encode)(tier, &values, &mut encoded);
+            let unmade = || ConvertError::NotMade { tensor: tensor.name.clone(), dtype: target };
+            target.encode.ok_or_else(unmade)?(tier, &values, &mut encoded);
             if !(target.finite)(&encoded) && values.iter().all(|v| v.is_finite()) {
                 return Err(ConvertError::TooLarge { tensor: tensor.name.clone(), dtype: target });
             }
@@ -142,8 +143,9 @@ fn stream(
 /// Whether all values, with `shift` added, are the same in `dtype`.
 pub(super) fn is_exact(tensor: &Tensor, shift: f32, dtype: DType, tier: Tier) -> bool {
     let values: Vec<f32> = tensor.to_f32().into_iter().map(|value| value + shift).collect();
+    let Some(encode) = dtype.encode else { return false };
     let mut blocks = vec![0; dtype.row_bytes(values.len())];
-    (dtype.encode)(tier, &values, &mut blocks);
+    encode(tier, &values, &mut blocks);
     let mut back = vec![0.0; values.len()];
     (dtype.decode)(&blocks, &mut back);
     values.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits())

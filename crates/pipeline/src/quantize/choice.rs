@@ -54,7 +54,7 @@ impl TypeOptions {
 /// The type of each tensor. `tensors` are all tensors of the model in [`file_order`](super::file_order).
 ///
 /// # Errors
-/// A type that was asked for does not fit a tensor's rows, or a mixture of experts has tensors with odd names.
+/// A type does not fit a tensor's rows, or a mixture of experts has tensors with odd names.
 pub fn choose_types(
     model: &ModelFacts,
     tensors: &[TensorFacts],
@@ -70,6 +70,12 @@ pub fn choose_types(
         down_seen: 0,
     };
     tensors.iter().zip(categories).map(|(tensor, category)| rules.choose(tensor, category)).collect()
+}
+
+/// Whether a tensor's type gives sense only with an importance matrix, by the reference's rule.
+pub(super) fn needs_imatrix(tensor: &TensorFacts, dtype: DType, file_type: &FileType) -> bool {
+    let outer = matches!(Category::of(tensor.name), Category::Embedding | Category::Output);
+    tensor.may_change() && !outer && dtype == DType::Q2_K && file_type.mix == Mix::Q2KS
 }
 
 struct Rules<'a> {
@@ -103,7 +109,7 @@ impl Rules<'_> {
                     None if self.options.pure => default,
                     None => self.mixed(tensor, category)?,
                 };
-                return Ok(fitting(dtype, tensor.cols()));
+                return fitting(dtype, tensor);
             }
         };
         if tensor.cols().is_multiple_of(dtype.block) {
@@ -119,40 +125,84 @@ impl Rules<'_> {
         let eight_experts = self.model.experts == 8;
         let falcon = self.model.architecture == "falcon";
         Ok(match category {
-            Category::Embedding if !self.tied => default,
-            Category::Output | Category::Embedding => match self.options.output {
-                Some(dtype) => dtype,
-                None if falcon || !tensor.cols().is_multiple_of(default.block) => DType::Q8_0,
-                None if default == DType::Q8_0 => DType::Q8_0,
-                None => DType::Q6_K,
-            },
+            Category::Output => self.output(tensor),
+            Category::Embedding if self.tied => self.output(tensor),
+            _ if mix == Mix::Experts => {
+                let stacked = tensor.shape.iter().rev().nth(2).is_some_and(|&experts| experts > 1);
+                if stacked { default } else { DType::Q8_0 }
+            }
+            Category::Embedding if mix == Mix::Ternary => DType::Q4_K,
+            Category::Embedding => default,
             Category::AttentionV => {
                 let seen = self.v_seen;
                 self.v_seen += 1;
-                match mix {
-                    _ if eight_experts => DType::Q8_0,
+                let few_heads = self.model.queries_per_key() >= 4;
+                let dtype = match mix {
+                    Mix::Q2K if few_heads => DType::Q4_K,
+                    Mix::Q2K => DType::Q3_K,
+                    Mix::Q2KS if few_heads => DType::Q4_K,
+                    Mix::Q3KM if seen < 2 => DType::Q5_K,
+                    Mix::Q3KM => DType::Q4_K,
+                    Mix::Q3KL => DType::Q5_K,
+                    Mix::Iq4 if few_heads => DType::Q5_K,
                     Mix::Q4KM | Mix::Q5KM if more_bits(seen, self.v_count) => DType::Q6_K,
                     Mix::Q4KS if seen < 4 => DType::Q5_K,
-                    _ if self.model.is_70b() && default == DType::Q4_K => DType::Q5_K,
                     _ => default,
+                };
+                match dtype {
+                    _ if eight_experts => DType::Q8_0,
+                    _ if self.model.is_70b() && [DType::Q3_K, DType::Q4_K].contains(&dtype) => DType::Q5_K,
+                    _ => dtype,
                 }
             }
             Category::AttentionK if eight_experts => DType::Q8_0,
-            Category::AttentionOutput if eight_experts && !falcon && matches!(mix, Mix::Q4KS | Mix::Q4KM) => {
-                DType::Q5_K
-            }
+            Category::AttentionOutput if falcon => match mix {
+                Mix::Q3KL => DType::Q4_K,
+                _ => default,
+            },
+            Category::AttentionOutput if eight_experts => match mix {
+                Mix::Q2K | Mix::Q3KS | Mix::Q3KM | Mix::Q4KS | Mix::Q4KM | Mix::Iq4 => DType::Q5_K,
+                _ => default,
+            },
+            Category::AttentionOutput => match mix {
+                Mix::Q2K => DType::Q3_K,
+                Mix::Q3KM => DType::Q4_K,
+                Mix::Q3KL => DType::Q5_K,
+                _ => default,
+            },
             Category::FfnDown => {
                 let (layer, layers) = (self.down_layer(tensor.name)?, self.model.layers as usize);
+                let (early, more) = (layer < layers / 8, more_bits(layer, layers));
                 match mix {
+                    Mix::Q2K => DType::Q3_K,
+                    Mix::Q2KS if early => DType::Q4_K,
+                    Mix::Q3KM if layer < layers / 16 => DType::Q5_K,
+                    Mix::Q3KM if !falcon || more => DType::Q4_K,
+                    Mix::Q3KL if falcon => DType::Q4_K,
+                    Mix::Q3KL => DType::Q5_K,
                     Mix::Q4KM if falcon && layer < layers / 16 => DType::Q6_K,
-                    Mix::Q4KM if falcon && more_bits(layer, layers) => DType::Q5_K,
-                    Mix::Q4KM | Mix::Q5KM if more_bits(layer, layers) && (!falcon || mix == Mix::Q5KM) => DType::Q6_K,
-                    Mix::Q4KS if !falcon && layer < layers / 8 => DType::Q5_K,
+                    Mix::Q4KM if falcon && more => DType::Q5_K,
+                    Mix::Q4KM if !falcon && more => DType::Q6_K,
+                    Mix::Q5KM if more => DType::Q6_K,
+                    Mix::Q4KS if !falcon && early => DType::Q5_K,
+                    Mix::Iq4 if early => DType::Q5_K,
                     _ => default,
                 }
             }
             _ => default,
         })
+    }
+
+    /// The type of the output matrix, which may be that of the embeddings too.
+    fn output(&self, tensor: &TensorFacts) -> DType {
+        let FileType { dtype: default, mix, .. } = *self.options.file_type;
+        let falcon = self.model.architecture == "falcon";
+        match self.options.output {
+            Some(dtype) => dtype,
+            None if mix == Mix::Experts || falcon || !tensor.cols().is_multiple_of(default.block) => DType::Q8_0,
+            None if default == DType::Q8_0 => DType::Q8_0,
+            None => DType::Q6_K,
+        }
     }
 
     /// The layer of a feed-forward part's second matrix: how many were before it, or what its name says in a mixture,
@@ -176,13 +226,27 @@ fn more_bits(i: usize, n: usize) -> bool {
     i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2
 }
 
-/// The type itself, or the next larger one whose blocks fit rows of `cols` values.
-fn fitting(dtype: DType, cols: usize) -> DType {
+/// The type itself, or the next larger one whose blocks fit the tensor's rows.
+fn fitting(dtype: DType, tensor: &TensorFacts) -> Result<DType, QuantizeError> {
+    const FALLBACKS: [(DType, DType); 9] = [
+        (DType::IQ4_XS, DType::IQ4_NL),
+        (DType::Q2_0, DType::Q4_0),
+        (DType::Q2_K, DType::Q4_0),
+        (DType::Q3_K, DType::Q4_0),
+        (DType::TQ1_0, DType::Q4_0),
+        (DType::TQ2_0, DType::Q4_0),
+        (DType::Q4_K, DType::Q5_0),
+        (DType::Q5_K, DType::Q5_1),
+        (DType::Q6_K, DType::Q8_0),
+    ];
+    let cols = tensor.cols();
     if cols.is_multiple_of(dtype.block) {
-        return dtype;
+        return Ok(dtype);
     }
-    const FALLBACKS: [(DType, DType); 3] =
-        [(DType::Q4_K, DType::Q5_0), (DType::Q5_K, DType::Q5_1), (DType::Q6_K, DType::Q8_0)];
-    let smaller_blocks = FALLBACKS.iter().find(|(from, _)| *from == dtype).map_or(dtype, |(_, to)| *to);
-    if cols.is_multiple_of(smaller_blocks.block) { smaller_blocks } else { DType::F16 }
+    let smaller_blocks = match FALLBACKS.iter().find(|(from, _)| *from == dtype) {
+        Some((_, to)) => *to,
+        None if dtype.block <= 32 => dtype,
+        None => return Err(QuantizeError::Blocks { tensor: tensor.name.to_owned(), dtype, cols }),
+    };
+    Ok(if cols.is_multiple_of(smaller_blocks.block) { smaller_blocks } else { DType::F16 })
 }

@@ -30,6 +30,14 @@ pub enum QuantizeError {
     #[error("tensor {tensor}: expected a name blk.N.… with N below {layers}")]
     Layer { tensor: String, layers: u32 },
 
+    /// A type that can be read and run alone.
+    #[error("tensor {tensor}: expected a type that can be made, found {dtype}, which can only be read")]
+    NotMade { tensor: String, dtype: DType },
+
+    /// A type of few bits that is of no use without knowing which values matter.
+    #[error("tensor {tensor}: {dtype} in this mix needs an importance matrix")]
+    NeedsImatrix { tensor: String, dtype: DType },
+
     #[error("tensor {tensor}, row {row}: expected finite numbers, found infinity or NaN")]
     NotFinite { tensor: String, row: usize },
 
@@ -57,6 +65,7 @@ impl QuantizeError {
             Self::Blocks { .. } => {
                 Some("a type in blocks of 32 may fit: Q8_0, Q5_1, Q5_0, Q4_1, Q4_0; F16 always does")
             }
+            Self::NeedsImatrix { .. } => Some("Q2_K and all larger types need none"),
             Self::NotFinite { .. } => Some("the source is damaged: get it again"),
             Self::TooLarge { .. } => Some("BF16 holds numbers of any size that F32 does"),
             _ => None,

@@ -30,6 +30,11 @@ impl ModelFacts {
         })
     }
 
+    /// Heads of queries for each head of keys, those of the first layer.
+    pub(super) fn queries_per_key(&self) -> u32 {
+        self.heads.checked_div(self.kv_heads).unwrap_or(0)
+    }
+
     /// Whether the reference counts the model among those of 70 B parameters, whose V matrices are small for their use.
     pub(super) fn is_70b(&self) -> bool {
         match (self.architecture.as_str(), self.layers) {

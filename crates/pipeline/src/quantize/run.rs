@@ -9,7 +9,7 @@ use kernels::DType;
 use kernels::simd::Tier;
 use rayon::prelude::*;
 
-use super::choice::{TypeOptions, choose_types};
+use super::choice::{TypeOptions, choose_types, needs_imatrix};
 use super::error::QuantizeError;
 use super::facts::ModelFacts;
 use super::tensors::{TensorFacts, file_order};
@@ -127,6 +127,12 @@ pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<Qua
         if facts.dtype != to && !facts.dtype.is_float() && !options.requantize {
             return Err(QuantizeError::Quantized { tensor: info.name.clone(), found: facts.dtype });
         }
+        if facts.dtype != to && to.encode.is_none() {
+            return Err(QuantizeError::NotMade { tensor: info.name.clone(), dtype: to });
+        }
+        if needs_imatrix(&facts, to, options.types.file_type) {
+            return Err(QuantizeError::NeedsImatrix { tensor: info.name.clone(), dtype: to });
+        }
         tensors.push(QuantizedTensor {
             name: info.name.clone(),
             shape: info.shape.clone(),
@@ -189,7 +195,8 @@ impl Job<'_> {
                 out.copy_from_slice(chunk);
                 return Ok(());
             }
-            (to.encode)(self.tier, values, out);
+            let unmade = || QuantizeError::NotMade { tensor: self.tensor.name.clone(), dtype: to };
+            to.encode.ok_or_else(unmade)?(self.tier, values, out);
             if (to.finite)(out) {
                 Ok(())
             } else {

@@ -67,8 +67,10 @@ fn check(reference: &Value, source: &Path, folder: &Path) {
             let expected_type = run["others"].get(&tensor.name).unwrap_or(&run["dtype"]);
             assert_eq!(tensor.to.name, expected_type, "{arguments:?}: {}", tensor.name);
             let of_run = run.get("tensors").map(|t| &t[&tensor.name]);
-            let expected = of_run.unwrap_or_else(|| &by_type[tensor.to.name]);
-            assert_eq!(&sha256(&data.data), expected, "{arguments:?}: {}", tensor.name);
+            // Some tensors' digests are left out; that of the file stands for them.
+            if let Some(expected) = of_run.or_else(|| by_type.get(tensor.to.name)) {
+                assert_eq!(&sha256(&data.data), expected, "{arguments:?}: {}", tensor.name);
+            }
         }
         assert_eq!(sha256(&fs::read(&target).unwrap()), run["file"].as_str().unwrap(), "{arguments:?}");
         results.insert(arguments, target);

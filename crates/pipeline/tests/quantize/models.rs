@@ -88,7 +88,7 @@ impl Model {
             let rows = tensor.shape.iter().product::<usize>() / cols;
             let values = values(i as u64 + 1, rows, cols);
             let mut bytes = vec![0; tensor.dtype.row_bytes(values.len())];
-            (tensor.dtype.encode)(Tier::Scalar, &values, &mut bytes);
+            tensor.dtype.encode.unwrap()(Tier::Scalar, &values, &mut bytes);
             writer.write(&tensor.name, &bytes).unwrap();
         }
         writer.finish().unwrap();

@@ -28,7 +28,7 @@ fn refuse(tensors: &[(&str, DType, [usize; 2], &[f32])], options: &QuantizeOptio
     let mut writer = GgufWriter::create(&source, &models::NARROW.metadata(), &new).unwrap();
     for (name, dtype, _, values) in tensors {
         let mut bytes = vec![0; dtype.row_bytes(values.len())];
-        (dtype.encode)(Tier::Scalar, values, &mut bytes);
+        dtype.encode.unwrap()(Tier::Scalar, values, &mut bytes);
         writer.write(name, &bytes).unwrap();
     }
     writer.finish().unwrap();
@@ -57,7 +57,10 @@ fn numbers_that_are_not_finite() {
 
 #[test]
 fn numbers_that_are_too_large_for_the_type() {
-    for (size, types) in [(1e12, &["Q4_0", "Q5_1", "Q8_0", "Q4_K_S", "Q5_K_M", "Q6_K", "F16"][..]), (7e4, &["F16"])] {
+    for (size, types) in [
+        (1e12, &["Q4_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K_S", "IQ4_XS", "TQ2_0", "Q4_K_S", "Q5_K_M", "Q6_K", "F16"][..]),
+        (7e4, &["F16"]),
+    ] {
         for file_type in types {
             let tensors: [(&str, DType, [usize; 2], &[f32]); 1] =
                 [("blk.0.attn_q.weight", DType::F32, [4, 256], &values(size))];
@@ -77,6 +80,32 @@ fn quantized_sources_unless_asked_for() {
     let message = "tensor blk.0.attn_q.weight: expected F32, F16 or BF16 in the source, found Q8_0";
     assert_eq!(error.to_string(), message);
     assert!(error.hint().unwrap().contains("--requantize"));
+}
+
+#[test]
+fn few_bits_without_an_importance_matrix() {
+    let tensors: [(&str, DType, [usize; 2], &[f32]); 1] = [("blk.1.attn_q.weight", DType::F32, [4, 256], &values(0.0))];
+    let error = refuse(&tensors, &options("Q2_K_S"));
+    assert_eq!(error.to_string(), "tensor blk.1.attn_q.weight: Q2_K in this mix needs an importance matrix");
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn types_that_can_only_be_read() {
+    let tensors: [(&str, DType, [usize; 2], &[f32]); 1] = [("blk.1.attn_q.weight", DType::F32, [4, 256], &values(0.0))];
+    let mut asked = options("Q4_0");
+    asked.types.add_tensor_type("attn_q=IQ2_XXS").unwrap();
+    let error = refuse(&tensors, &asked);
+    let message = "tensor blk.1.attn_q.weight: expected a type that can be made, found IQ2_XXS, which can only be read";
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn blocks_that_no_other_type_stands_in_for() {
+    let tensors: [(&str, DType, [usize; 2], &[f32]); 1] = [("blk.1.attn_q.weight", DType::F32, [2, 96], &[0.5; 192])];
+    let error = refuse(&tensors, &options("Q1_0"));
+    let message = "tensor blk.1.attn_q.weight: expected rows in whole blocks of 128 values for Q1_0, found 96 values";
+    assert_eq!(error.to_string(), message);
 }
 
 #[test]

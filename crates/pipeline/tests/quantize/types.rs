@@ -75,7 +75,12 @@ fn mixes_are_those_of_the_snapshots() {
         let model = Model::new(name, &snapshot["shape"]);
         for file_type in &FILE_TYPES {
             let mut expected = HashMap::new();
-            for (dtype, kinds) in snapshot["types"][file_type.name].as_object().unwrap() {
+            // The snapshots are older than these two.
+            let Some(types) = snapshot["types"].get(file_type.name) else {
+                assert!(matches!(file_type.name, "Q1_0" | "Q2_0"), "{}", file_type.name);
+                continue;
+            };
+            for (dtype, kinds) in types.as_object().unwrap() {
                 let dtype = DType::from_name(dtype).unwrap();
                 for (kind, layers) in kinds.as_object().unwrap() {
                     match layers.as_array().unwrap() {
@@ -121,7 +126,7 @@ fn an_override_does_not_move_the_layers_after_it() {
 #[test]
 fn a_tensor_type_says_what_is_wrong_with_it() {
     let mut options = TypeOptions::new(&FILE_TYPES[0]);
-    for (text, found) in [("attn_q", "no ="), ("(=Q8_0", "unclosed group"), ("a=Q3_X", "none of F32, F16, BF16, Q4_0")]
+    for (text, found) in [("attn_q", "no ="), ("(=Q8_0", "unclosed group"), ("a=Q3_X", "none of F32, F16, BF16, Q1_0")]
     {
         let error = options.add_tensor_type(text).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{text:?}: expected")) && error.contains(found), "{error}");

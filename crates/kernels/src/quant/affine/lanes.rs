@@ -7,15 +7,16 @@
 //!   or is NaN, the plain version does the batch.
 //! - A lane without a range of values runs along with a range of one, and is overwritten at the end.
 
-use super::{BATCH, Fit, SUB, Search, fit};
+use super::{Fit, Search, fit};
 use crate::quant::encode::{SHIFT, in_lanes};
 use crate::simd::{LANES, Simd};
 
 /// Products up to this are rounded right.
 const LIMIT: f32 = 4_194_303.0;
 
-/// Sixteen times 32 values, each sub-block in a lane.
-struct Batch<S: Simd> {
+/// Sixteen times SUB values, each sub-block in a lane.
+struct Batch<S: Simd, const SUB: usize> {
+    search: Search,
     x: [S::F; SUB],
     /// The weight of each value.
     w: [S::F; SUB],
@@ -30,9 +31,9 @@ struct Batch<S: Simd> {
 
 // SAFETY of all functions: as `Simd`, which is each caller's promise.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl<S: Simd> Batch<S> {
+impl<S: Simd, const SUB: usize> Batch<S, SUB> {
     #[inline(always)]
-    unsafe fn new(values: &[f32; BATCH]) -> Self {
+    unsafe fn new(values: &[f32], search: Search) -> Self {
         let rows = in_lanes::<SUB>(values);
         unsafe {
             let zero = S::splat(0.0);
@@ -43,8 +44,8 @@ impl<S: Simd> Batch<S> {
                 squares = S::add(squares, S::mul(*x, *x));
             }
             let mut mean = [0.0f32; LANES];
-            S::store(mean.as_mut_ptr(), S::mul(squares, S::splat(1.0 / 32.0)));
-            let root_mean_square = S::load(mean.map(f32::sqrt).as_ptr());
+            S::store(mean.as_mut_ptr(), S::mul(squares, S::splat(1.0 / SUB as f32)));
+            let root_mean_square = if search.absolute { zero } else { S::load(mean.map(f32::sqrt).as_ptr()) };
 
             for (w, x) in w.iter_mut().zip(&x) {
                 *w = S::add(root_mean_square, S::abs(*x));
@@ -58,7 +59,7 @@ impl<S: Simd> Batch<S> {
                 sum_x = S::add(sum_x, S::mul(w[i], x[i]));
             }
             let start = S::select_lt(zero, low, zero, low);
-            Self { x, w, low, high, sum_w, sum_x, start }
+            Self { search, x, w, low, high, sum_w, sum_x, start }
         }
     }
 
@@ -103,7 +104,8 @@ impl<S: Simd> Batch<S> {
             let mut sum = S::splat(0.0);
             for ((q, x), w) in q.iter().zip(&self.x).zip(&self.w) {
                 let difference = S::sub(S::add(S::mul(scale, *q), min), *x);
-                sum = S::add(sum, S::mul(*w, S::mul(difference, difference)));
+                let error = if self.search.absolute { S::abs(difference) } else { S::mul(difference, difference) };
+                sum = S::add(sum, S::mul(*w, error));
             }
             sum
         }
@@ -134,15 +136,15 @@ impl<S: Simd> Batch<S> {
     }
 }
 
-/// The fits of sixteen times 32 values.
+/// The fits of sixteen times SUB values.
 ///
 /// # Safety
 /// As [`Simd`].
 #[inline(always)]
-pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; BATCH], search: Search) -> [Fit; LANES] {
+pub(in super::super) unsafe fn fit_16<S: Simd, const SUB: usize>(values: &[f32], search: Search) -> [Fit; LANES] {
     // SAFETY: the caller's promise; every column has 16 values.
     unsafe {
-        let batch = Batch::<S>::new(values);
+        let batch = Batch::<S, SUB>::new(values, search);
         let mut wrong = S::splat(0.0);
         let mut min = batch.start;
         let mut best_inverse = batch.inverse_scale(f32::from(search.top), min, &mut wrong);
@@ -194,30 +196,33 @@ mod tests {
     use crate::quant::encode::samples;
     use crate::simd::{Kernel, Tier};
 
-    struct Fit16<'a>(&'a [f32; BATCH], Search);
+    struct Fit16<'a, const SUB: usize>(&'a [f32], Search);
 
-    impl Kernel for Fit16<'_> {
+    impl<const SUB: usize> Kernel for Fit16<'_, SUB> {
         type Output = [Fit; LANES];
         #[inline(always)]
         unsafe fn body<S: Simd>(self) -> Self::Output {
             // SAFETY: the caller's promise.
-            unsafe { fit_16::<S>(self.0, self.1) }
+            unsafe { fit_16::<S, SUB>(self.0, self.1) }
+        }
+    }
+
+    fn check<const SUB: usize, const BATCH: usize>(search: Search) {
+        let bits = |f: Fit| [f.scale, f.offset, f.inverse_scale, f.base].map(f32::to_bits);
+        for (round, values) in samples::<SUB, BATCH>().enumerate() {
+            let expected: Vec<_> = values.as_chunks::<SUB>().0.iter().map(|x| bits(fit(x, search))).collect();
+            for tier in Tier::all_available() {
+                // SAFETY: the tier is available.
+                let found = unsafe { tier.run(Fit16::<SUB>(&values, search)) }.map(bits);
+                assert_eq!(found[..], expected[..], "{} in round {round}", tier.name());
+            }
         }
     }
 
     #[test]
     fn lanes_give_the_bits_of_the_plain_version() {
-        let bits = |f: Fit| [f.scale, f.offset, f.inverse_scale, f.base].map(f32::to_bits);
-        for search in [Search { top: 15, first: -1.0, candidates: 21 }, Search { top: 31, first: -0.5, candidates: 16 }]
-        {
-            for (round, values) in samples::<SUB, BATCH>().enumerate() {
-                let expected: Vec<_> = values.as_chunks().0.iter().map(|x| bits(fit(x, search))).collect();
-                for tier in Tier::all_available() {
-                    // SAFETY: the tier is available.
-                    let found = unsafe { tier.run(Fit16(&values, search)) }.map(bits);
-                    assert_eq!(found[..], expected[..], "{} in round {round}", tier.name());
-                }
-            }
-        }
+        check::<32, 512>(Search { top: 15, first: -1.0, candidates: 21, absolute: false });
+        check::<32, 512>(Search { top: 31, first: -0.5, candidates: 16, absolute: false });
+        check::<16, 256>(Search { top: 3, first: -0.5, candidates: 16, absolute: true });
     }
 }

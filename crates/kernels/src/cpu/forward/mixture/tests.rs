@@ -39,7 +39,7 @@ impl Random {
     fn linear(&mut self, dtype: DType, rows: usize, cols: usize) -> Linear {
         let values: Vec<f32> = (0..rows * cols).map(|_| self.uniform()).collect();
         let mut bytes = vec![0; dtype.row_bytes(rows * cols)];
-        (dtype.encode)(Tier::Scalar, &values, &mut bytes);
+        dtype.encode.expect("a type that is made")(Tier::Scalar, &values, &mut bytes);
         let data = Bytes::new(Arc::new(bytes.clone()), 0..bytes.len()).unwrap();
         Linear::new(Weight { name: format!("{rows}x{cols}"), dtype, rows, cols, data }, None)
     }
