@@ -33,7 +33,7 @@ struct Family {
     run: [&'static str; 2],
     /// Formats that it converts to, each from the other.
     convert: [&'static str; 2],
-    /// Types of weights that have kernels of their own.
+    /// Types of weights that it runs with.
     types: Vec<&'static str>,
     limits: Option<&'static str>,
 }
@@ -78,7 +78,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     families.iter().for_each(|family| table.row(family.cells()));
     let types: Vec<_> = DType::all().map(|dtype| dtype.name).collect();
     context.ui.print(&format!(
-        "{}\nevery type runs fast in every family: {}\n",
+        "{}\ntypes of weights, in every family: {}\n",
         table.render(context.ui.out),
         types.join(", ")
     ))?;
