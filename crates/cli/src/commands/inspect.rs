@@ -87,6 +87,8 @@ fn rows(facts: &Facts) -> Vec<(&'static str, String)> {
             ),
         ]);
     }
+    let state = facts.memory.as_ref().map(|memory| memory.state).filter(|bytes| *bytes > 0);
+    rows.extend(state.map(|bytes| ("state", format!("{} a sequence", human::bytes(bytes)))));
     rows.extend(facts.memory.as_ref().map(|memory| ("memory", describe(memory))));
     let tokenizer = facts.tokenizer.as_ref().map_or("none".to_owned(), |t| match t.vocab {
         Some(vocab) => format!("{}, {} tokens", t.kind, human::grouped(vocab as u64)),

@@ -23,6 +23,8 @@ pub struct Memory {
     pub activations: u64,
     /// The program and the tokenizer; an estimate.
     pub program: u64,
+    /// What layers without keys and values keep of a sequence, whatever its length.
+    pub state: u64,
     /// With one sequence of so many tokens; the last is the model's full context.
     pub at: Vec<AtContext>,
 }
@@ -30,7 +32,7 @@ pub struct Memory {
 #[derive(Debug, Serialize)]
 pub struct AtContext {
     pub context: usize,
-    /// Keys and values.
+    /// Keys and values, and the state.
     pub cache: u64,
     /// All together.
     pub total: u64,
@@ -63,5 +65,6 @@ pub fn of(checkpoint: &Checkpoint) -> Result<(KvBytes, Memory)> {
         let cache = footprint.cache(context) as u64;
         AtContext { context, cache, total: weights + activations + program + cache }
     });
-    Ok((kv, Memory { weights, activations, program, at: at.collect() }))
+    let state = footprint.state as u64;
+    Ok((kv, Memory { weights, activations, program, state, at: at.collect() }))
 }

@@ -58,3 +58,18 @@ fn packed_ternary_weights_count_as_what_they_are() {
     assert_eq!(count(&packed) - count(&plain), 14);
     assert_eq!(packed["memory"]["at"], inspect("bitnet-online")["memory"]["at"]);
 }
+
+#[test]
+fn a_state_counts_once_for_a_sequence() {
+    let edgeling = Edgeling::new();
+    let inspect = |name: &str| edgeling.json(&["inspect", checkpoint(name).to_str().unwrap(), "--json"]);
+    let (with, without) = (inspect("lfm2"), inspect("qwen3"));
+    // Three convolutions of three taps over 32 channels keep two positions of f32; one layer stores a KV head of 16.
+    assert_eq!(with["memory"]["state"], json!(3 * 2 * 32 * 4));
+    assert_eq!(with["shape"]["kv_bytes_per_token"]["f16"], json!(2 * 16 * 2));
+    let at = &with["memory"]["at"][0];
+    assert_eq!(at["cache"], json!(at["context"].as_u64().unwrap() * 64 + 768));
+    assert_eq!(without["memory"]["state"], json!(0));
+    let text = edgeling.run(&["inspect", checkpoint("lfm2").to_str().unwrap()]).success().stdout;
+    assert!(text.lines().any(|line| line.starts_with("state") && line.contains("768 B a sequence")), "{text}");
+}
