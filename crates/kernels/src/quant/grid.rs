@@ -6,13 +6,14 @@
 
 use std::marker::PhantomData;
 
+use super::QuantType;
 use super::encode::finite_halves;
-use super::panel::{self, Packed, RunLayout};
+use super::panel::{self, Packed};
 use super::planes::{Codebook, Coded, Planes};
 use crate::simd::Simd;
 
 /// Values of a block.
-pub(super) const BLOCK: usize = 256;
+const BLOCK: usize = 256;
 
 /// A type with a codebook.
 pub(super) trait Grid: 'static {
@@ -38,7 +39,21 @@ pub(super) trait Grid: 'static {
     fn places(block: &[u8], sub: usize) -> [u8; 32];
 }
 
-pub(super) fn decode<G: Grid>(blocks: &[u8], values: &mut [f32]) {
+/// The row of a type that is decoded and run, but not made.
+pub(super) const fn quant_type<G: Grid>(name: &'static str, ggml_id: u32) -> QuantType {
+    QuantType {
+        name,
+        ggml_id,
+        block: BLOCK,
+        bytes: G::BYTES,
+        decode: decode::<G>,
+        encode: None,
+        finite: finite::<G>,
+        run: panel::quantized::<InPanels<G>>(),
+    }
+}
+
+fn decode<G: Grid>(blocks: &[u8], values: &mut [f32]) {
     for (b, v) in blocks.chunks_exact(G::BYTES).zip(values.as_chunks_mut::<BLOCK>().0) {
         let d = super::f16_at(&G::d(b), 0);
         for (sub, v) in v.as_chunks_mut::<32>().0.iter_mut().enumerate() {
@@ -50,12 +65,8 @@ pub(super) fn decode<G: Grid>(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
-pub(super) fn finite<G: Grid>(blocks: &[u8]) -> bool {
+fn finite<G: Grid>(blocks: &[u8]) -> bool {
     blocks.chunks_exact(G::BYTES).all(|block| finite_halves(&G::d(block), 2, &[0]))
-}
-
-pub(super) const fn run<G: Grid>() -> RunLayout {
-    panel::quantized::<InPanels<G>>()
 }
 
 /// How a type stands in panels.

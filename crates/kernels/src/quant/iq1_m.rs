@@ -5,16 +5,7 @@
 use super::grid::{self, Grid, IQ1_GRID, IQ1_VALUES, entry, put_eight, u16_at};
 use super::{QuantType, planes};
 
-pub(super) static TYPE: QuantType = QuantType {
-    name: "IQ1_M",
-    ggml_id: 29,
-    block: grid::BLOCK,
-    bytes: Iq1M::BYTES,
-    decode: grid::decode::<Iq1M>,
-    encode: None,
-    finite: grid::finite::<Iq1M>,
-    run: grid::run::<Iq1M>(),
-};
+pub(super) static TYPE: QuantType = grid::quant_type::<Iq1M>("IQ1_M", 29);
 
 struct Iq1M;
 

@@ -4,16 +4,7 @@
 use super::grid::{self, Grid, IQ1_GRID, IQ1_VALUES, entry, put_eight, u16_at};
 use super::{QuantType, planes};
 
-pub(super) static TYPE: QuantType = QuantType {
-    name: "IQ1_S",
-    ggml_id: 19,
-    block: grid::BLOCK,
-    bytes: Iq1S::BYTES,
-    decode: grid::decode::<Iq1S>,
-    encode: None,
-    finite: grid::finite::<Iq1S>,
-    run: grid::run::<Iq1S>(),
-};
+pub(super) static TYPE: QuantType = grid::quant_type::<Iq1S>("IQ1_S", 19);
 
 struct Iq1S;
 

@@ -4,16 +4,7 @@
 use super::grid::{self, Grid, IQ2_VALUES, entry, put_eight};
 use super::{QuantType, planes};
 
-pub(super) static TYPE: QuantType = QuantType {
-    name: "IQ2_S",
-    ggml_id: 22,
-    block: grid::BLOCK,
-    bytes: Iq2S::BYTES,
-    decode: grid::decode::<Iq2S>,
-    encode: None,
-    finite: grid::finite::<Iq2S>,
-    run: grid::run::<Iq2S>(),
-};
+pub(super) static TYPE: QuantType = grid::quant_type::<Iq2S>("IQ2_S", 22);
 
 static GRID: &[u8; 2048] = include_bytes!("grids/iq2_s.bin");
 

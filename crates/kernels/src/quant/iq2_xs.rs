@@ -4,16 +4,7 @@
 use super::grid::{self, Grid, IQ2_VALUES, eight_signs, entry, put_eight, u16_at};
 use super::{QuantType, planes};
 
-pub(super) static TYPE: QuantType = QuantType {
-    name: "IQ2_XS",
-    ggml_id: 17,
-    block: grid::BLOCK,
-    bytes: Iq2Xs::BYTES,
-    decode: grid::decode::<Iq2Xs>,
-    encode: None,
-    finite: grid::finite::<Iq2Xs>,
-    run: grid::run::<Iq2Xs>(),
-};
+pub(super) static TYPE: QuantType = grid::quant_type::<Iq2Xs>("IQ2_XS", 17);
 
 static GRID: &[u8; 1024] = include_bytes!("grids/iq2_xs.bin");
 

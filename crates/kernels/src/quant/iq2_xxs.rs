@@ -4,16 +4,7 @@
 use super::grid::{self, Grid, IQ2_VALUES, eight_signs, entry, put_eight};
 use super::{QuantType, planes};
 
-pub(super) static TYPE: QuantType = QuantType {
-    name: "IQ2_XXS",
-    ggml_id: 16,
-    block: grid::BLOCK,
-    bytes: Iq2Xxs::BYTES,
-    decode: grid::decode::<Iq2Xxs>,
-    encode: None,
-    finite: grid::finite::<Iq2Xxs>,
-    run: grid::run::<Iq2Xxs>(),
-};
+pub(super) static TYPE: QuantType = grid::quant_type::<Iq2Xxs>("IQ2_XXS", 16);
 
 static GRID: &[u8; 512] = include_bytes!("grids/iq2_xxs.bin");
 

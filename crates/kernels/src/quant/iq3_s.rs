@@ -4,16 +4,7 @@
 use super::grid::{self, Grid, entry, put_four};
 use super::{QuantType, planes};
 
-pub(super) static TYPE: QuantType = QuantType {
-    name: "IQ3_S",
-    ggml_id: 21,
-    block: grid::BLOCK,
-    bytes: Iq3S::BYTES,
-    decode: grid::decode::<Iq3S>,
-    encode: None,
-    finite: grid::finite::<Iq3S>,
-    run: grid::run::<Iq3S>(),
-};
+pub(super) static TYPE: QuantType = grid::quant_type::<Iq3S>("IQ3_S", 21);
 
 static GRID: &[u8; 1024] = include_bytes!("grids/iq3_s.bin");
 

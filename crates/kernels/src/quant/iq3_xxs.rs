@@ -4,16 +4,7 @@
 use super::grid::{self, Grid, eight_signs, entry, put_four};
 use super::{QuantType, planes};
 
-pub(super) static TYPE: QuantType = QuantType {
-    name: "IQ3_XXS",
-    ggml_id: 18,
-    block: grid::BLOCK,
-    bytes: Iq3Xxs::BYTES,
-    decode: grid::decode::<Iq3Xxs>,
-    encode: None,
-    finite: grid::finite::<Iq3Xxs>,
-    run: grid::run::<Iq3Xxs>(),
-};
+pub(super) static TYPE: QuantType = grid::quant_type::<Iq3Xxs>("IQ3_XXS", 18);
 
 static GRID: &[u8; 512] = include_bytes!("grids/iq3_xxs.bin");
 
