@@ -278,12 +278,13 @@ impl<'a> Deref for Work<'a> {
 
 /// The safety of all functions: that of [`Queries::over`].
 impl Work<'_> {
-    /// While the keys (part 0) or values (part 1) of a page are read: those of another, if few rows wait for them and that
-    /// page exists. Pages are given by a position.
+    /// While the keys (part 0) or values (part 1) of a page are read: those of another, if few rows wait for them and they
+    /// will be read. Pages are given by a position.
     #[inline(always)]
     fn fetch(&self, rows: usize, from: (usize, usize), to: (usize, usize)) -> Fetch {
         let at = |(position, part): (usize, usize)| {
-            self.pages.get(position / PAGE).map(|page| page.0.addr() + part * self.layout.part_bytes())
+            let page = self.pages.get(position / PAGE).filter(|_| position < self.end());
+            page.map(|page| page.0.addr() + part * self.layout.part_bytes())
         };
         match (at(from), at(to)) {
             (Some(from), Some(to)) if rows <= FETCHING_ROWS => Fetch::Other(to.wrapping_sub(from).cast_signed()),
