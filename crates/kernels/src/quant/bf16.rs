@@ -12,6 +12,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: 2,
     decode,
     encode: Some(encode::<Bf16>),
+    encode_weighted: None,
     finite: |blocks| blocks.as_chunks::<2>().0.iter().all(|b| u16::from_le_bytes(*b) & 0x7F80 != 0x7F80),
     run: panel::float::<Bf16>(),
 };

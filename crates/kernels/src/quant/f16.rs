@@ -14,6 +14,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: 2,
     decode,
     encode: Some(encode::<F16>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, 2, &[0]),
     run: panel::float::<F16>(),
 };

@@ -11,6 +11,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: 4,
     decode,
     encode: Some(encode),
+    encode_weighted: None,
     finite: |blocks| blocks.as_chunks::<4>().0.iter().all(|b| f32::from_le_bytes(*b).is_finite()),
     run: panel::float::<F32>(),
 };

@@ -48,6 +48,7 @@ pub(super) const fn quant_type<G: Grid>(name: &'static str, ggml_id: u32) -> Qua
         bytes: G::BYTES,
         decode: decode::<G>,
         encode: None,
+        encode_weighted: None,
         finite: finite::<G>,
         run: panel::quantized::<InPanels<G>>(),
     }

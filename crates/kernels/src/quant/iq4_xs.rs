@@ -19,6 +19,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Iq4Xs>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Iq4Xs>(),
 };

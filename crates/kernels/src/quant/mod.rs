@@ -46,6 +46,10 @@ pub use f32::F32;
 /// come out infinite or NaN.
 pub type Encoder = fn(tier: Tier, values: &[f32], blocks: &mut [u8]);
 
+/// Encodes whole rows by the importance of their columns, to the bytes of ggml's reference quantizers with an importance
+/// matrix, on every tier. `values` is n × `importance.len()`, whose length is a multiple of the block.
+pub type WeightedEncoder = fn(tier: Tier, values: &[f32], importance: &[f32], blocks: &mut [u8]);
+
 /// A storage type; rows of it are whole blocks.
 #[derive(Debug)]
 pub struct QuantType {
@@ -61,6 +65,8 @@ pub struct QuantType {
     pub decode: fn(blocks: &[u8], values: &mut [f32]),
     /// Encodes whole blocks, where the type can be encoded.
     pub encode: Option<Encoder>,
+    /// Encodes whole rows by importance, where that gives other bytes than `encode` does.
+    pub encode_weighted: Option<WeightedEncoder>,
     /// Whether the scales of whole blocks are finite; of a float type, the values.
     pub finite: fn(blocks: &[u8]) -> bool,
     /// How the CPU runs it.

@@ -20,6 +20,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Mxfp4>),
+    encode_weighted: None,
     // An exponent of all ones is NaN.
     finite: |blocks| blocks.as_chunks::<BYTES>().0.iter().all(|block| block[0] != 0xFF),
     run: panel::quantized::<Mxfp4>(),

@@ -20,6 +20,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Nvfp4>),
+    encode_weighted: None,
     // Any scale is a number.
     finite: |_| true,
     run: panel::quantized::<Nvfp4>(),

@@ -18,6 +18,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q2K>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[80, 82]),
     run: panel::quantized::<Q2K>(),
 };

@@ -18,6 +18,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q3K>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[108]),
     run: panel::quantized::<Q3K>(),
 };

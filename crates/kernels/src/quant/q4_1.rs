@@ -14,6 +14,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q41>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q41>(),
 };

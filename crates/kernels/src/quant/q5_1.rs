@@ -15,6 +15,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q51>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q51>(),
 };

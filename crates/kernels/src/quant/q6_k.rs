@@ -18,6 +18,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q6K>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[208]),
     run: panel::quantized::<Q6K>(),
 };

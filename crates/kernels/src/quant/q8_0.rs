@@ -15,6 +15,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q80>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Q80>(),
 };

@@ -19,6 +19,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Tq10>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[52]),
     run: panel::quantized::<Tq10>(),
 };

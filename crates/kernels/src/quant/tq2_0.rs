@@ -16,6 +16,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Tq20>),
+    encode_weighted: None,
     finite: |blocks| finite_halves(blocks, BYTES, &[64]),
     run: panel::quantized::<Tq20>(),
 };
