@@ -15,8 +15,11 @@ use crate::team::Team;
 const PANELS_AT_ONCE: usize = 16;
 /// Rows that wait for memory rather than for arithmetic.
 const FEW_ROWS: usize = 8;
+/// Bytes that quantized weights are fetched ahead of the panel's own order: what memory delivers in its latency, and a
+/// little more.
+const FETCH: usize = 8192;
 /// Bytes that float weights are fetched ahead in each panel.
-const FETCH: usize = 4096;
+const FLOAT_FETCH: usize = 4096;
 /// What is left is split into as many items per thread, of which the first is taken.
 const ITEMS_AHEAD: usize = 3;
 /// Items per thread, so that a thread that is held up leaves little behind.
@@ -106,13 +109,13 @@ impl Operands<'_> {
         unsafe {
             match linear.matmul {
                 MatMulFn::Int8(run) => {
-                    let (panels, x) = (first, quantized);
-                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
+                    let (panels, x, fetch) = (first, quantized, Fetch::Ahead(FETCH));
+                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride, fetch });
                 }
                 MatMulFn::F32(run) => {
                     let Input { x, stride: x_stride } = input;
                     let (panels, accumulate) = (first, false);
-                    let fetch = if tokens.len() <= FEW_ROWS { Fetch::Ahead(FETCH) } else { Fetch::Nothing };
+                    let fetch = if tokens.len() <= FEW_ROWS { Fetch::Ahead(FLOAT_FETCH) } else { Fetch::Nothing };
                     let m = FloatMatMul {
                         panels,
                         panel_bytes,

@@ -46,6 +46,7 @@ pub struct IntMatMul<'a> {
     /// Row-major `[token, row]`, rows padded to whole panels.
     pub out: *mut f32,
     pub out_stride: usize,
+    pub fetch: Fetch,
 }
 
 /// A part of a product with float weights.
@@ -161,7 +162,12 @@ impl<P: Packed> Int<'_, P> {
     fn panel(&self, panel: usize, others: usize) -> PackedPanel<P> {
         let bytes = self.0.panel_bytes;
         let first = self.0.panels.wrapping_add(panel * bytes);
-        PackedPanel { panel: first, bytes, skip: others * bytes, of: PhantomData }
+        let (ahead, bytes) = match self.0.fetch {
+            Fetch::Nothing => (0, usize::MAX),
+            Fetch::Ahead(ahead) => (ahead, bytes),
+            Fetch::Other(distance) => (distance.cast_unsigned(), usize::MAX),
+        };
+        PackedPanel { panel: first, bytes, skip: others * self.0.panel_bytes, ahead, of: PhantomData }
     }
 
     /// Adds the products of some blocks of R panels with all tokens to the output, or begins it with block 0.
