@@ -191,7 +191,9 @@ impl Context {
         // A wrong EDGELING_CPU is told before anything is read.
         let tier = Tier::detect()?;
         let backend = CpuBackend::new(tier).with_context(|| format!("this CPU lacks {}", tier.name()))?;
-        if numbers.bf16 && let Some(gain) = roof::bf16_gain(tier).filter(|gain| *gain < 1.0) {
+        if numbers.bf16
+            && let Some(gain) = roof::bf16_gain(tier).filter(|gain| *gain < 1.0)
+        {
             let text = format!("BF16 arithmetic has {gain:.2} of the speed of f32 on this CPU: leave --bf16 out");
             self.ui.warn(&text);
         }

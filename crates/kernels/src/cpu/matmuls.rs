@@ -12,7 +12,7 @@ use crate::simd::{LANES, Tier};
 use crate::team::Team;
 
 /// Panels of an item at most.
-const PANELS_AT_ONCE: usize = 16;
+const PANELS_AT_ONCE: usize = 18;
 /// Rows that wait for memory rather than for arithmetic.
 const FEW_ROWS: usize = 8;
 /// Bytes that quantized weights are fetched ahead of the panel's own order: what memory delivers in its latency, and a
@@ -152,13 +152,12 @@ pub fn expect(model: &Model, team: &mut Team, linears: &[PackedLinear], rows: us
 /// Panels of the next item when `left` of `all` are left. Each thread has several. For few rows, which wait for memory,
 /// items are long at first, since each begins with a wait, and short in the end, so that threads end together.
 pub fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize {
-    let panels = if rows <= FEW_ROWS {
-        (left / (threads * ITEMS_AHEAD)).max(2)
+    // Kernels take panels in pairs, and for many rows three at a time.
+    if rows <= FEW_ROWS {
+        (left / (threads * ITEMS_AHEAD)).max(2).next_multiple_of(2)
     } else {
-        (all / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE)
-    };
-    // Kernels take panels in pairs.
-    panels.next_multiple_of(2)
+        (all / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE).next_multiple_of(6)
+    }
 }
 
 /// Rows of an item: as many as stay in the second-level cache while panels pass.

@@ -157,7 +157,6 @@ impl<P: Packed> UnpackedPanel<P> {
                 later: block.wrapping_sub(chunk.start),
             };
             for block in chunk {
-                from.prefetch::<S>(block);
                 let values = to.values.wrapping_add(block).cast::<u8>();
                 for j in 0..4 {
                     let (first, second) = from.values::<S>(block, j);
