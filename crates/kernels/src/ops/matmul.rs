@@ -1,7 +1,8 @@
 //! `out[token, row] = Σ x[token, col] * w[row, col]` for weights in panels of sixteen rows.
 //!
 //! Columns are walked in ascending order, in blocks of 32 for quantized types: the integer sum of a block, then one
-//! fused multiply-add with the product of both scales, then one with the min. A result depends on nothing but its own
+//! fused multiply-add with the product of both scales, then one with the min. Where each half of a block has a scale of its
+//! own, the halves are scaled and added first. A result depends on nothing but its own
 //! row and token, so any split over threads and tokens gives the same bits.
 
 // Tiles are walked by panel and token number: iterators would hide the order of the sums.
@@ -287,16 +288,22 @@ impl<P: Packed> Int<'_, P> {
                             }
                         }
                     }
+                    let mut scales = [[S::splat(0.0); R]; 2];
                     for half in 0..halves {
-                        let mut scale = [S::splat(0.0); R];
                         for r in 0..R {
-                            scale[r] = w[r].scale::<S>(block, half);
+                            scales[half][r] = w[r].scale::<S>(block, half);
                         }
-                        for t in 0..T {
-                            let xd = S::splat(*groups[t / GROUP].scale(block, t % GROUP));
-                            for r in 0..R {
-                                acc[r][t] = S::fma(S::to_float(sums[half][r][t]), S::mul(scale[r], xd), acc[r][t]);
-                            }
+                    }
+                    for t in 0..T {
+                        let xd = S::splat(*groups[t / GROUP].scale(block, t % GROUP));
+                        for r in 0..R {
+                            let sum = S::to_float(sums[0][r][t]);
+                            acc[r][t] = if P::HALVES {
+                                let first = S::mul(sum, scales[0][r]);
+                                S::fma(S::fma(S::to_float(sums[1][r][t]), scales[1][r], first), xd, acc[r][t])
+                            } else {
+                                S::fma(sum, S::mul(scales[0][r], xd), acc[r][t])
+                            };
                         }
                     }
                     for half in 0..if P::MIN { halves } else { 0 } {
