@@ -41,6 +41,7 @@ use crate::simd::Tier;
 
 pub use f16::F16;
 pub use f32::F32;
+pub(crate) use q8_0::Q80;
 
 /// Encodes whole blocks of finite values, to the bytes of ggml's reference quantizers on every tier. Scales that overflow
 /// come out infinite or NaN.
