@@ -40,7 +40,8 @@ Examples:
   edgeling quantize model-f16.gguf Q4_0 --out model.gguf --tensor-type 'ffn_down=Q8_0' --embedding-type Q6_K
 
 Types: F32, F16, BF16, Q8_0, Q6_K, Q5_0, Q5_1, Q5_K_S, Q5_K_M, Q4_0, Q4_1, Q4_K_S, Q4_K_M, IQ4_NL, IQ4_XS, MXFP4_MOE (for
-mixtures of experts), Q3_K_S, Q3_K_M, Q3_K_L, Q2_K, Q2_K_S; of ternary models TQ1_0, TQ2_0, Q2_0; of binary ones Q1_0.
+mixtures of experts), Q3_K_S, Q3_K_M, Q3_K_L, IQ3_S, IQ3_M, Q2_K; with --imatrix Q2_K_S, IQ3_XS, IQ3_XXS, IQ2_M, IQ2_S, IQ2_XS,
+IQ2_XXS, IQ1_M, IQ1_S; of ternary models TQ1_0, TQ2_0, Q2_0; of binary ones Q1_0.
 Figures of a gate: kl, kl_p99, kl_max (divergence from the source, in nats), top1 (share of equal first choices), ppl.")]
 pub struct Args {
     #[arg(value_name = "SRC", help = MODEL_HELP)]

@@ -16,12 +16,15 @@ mod iq3_s;
 mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
+mod lattice;
 mod mxfp4;
+mod neighbours;
 mod nonlinear;
 mod nonnegative;
 mod nvfp4;
 pub mod panel;
 pub mod planes;
+mod positive;
 mod q1_0;
 mod q2_0;
 mod q2_k;
@@ -34,6 +37,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod splits;
 mod symmetric;
 mod tq1_0;
 mod tq2_0;
@@ -67,9 +71,9 @@ pub struct QuantType {
     pub bytes: usize,
     /// Decodes whole blocks: `blocks` is n × `bytes`, `values` n × `block`.
     pub decode: fn(blocks: &[u8], values: &mut [f32]),
-    /// Encodes whole blocks, where the type can be encoded.
+    /// Encodes whole blocks, where the type can be encoded without importance.
     pub encode: Option<Encoder>,
-    /// Encodes whole rows by importance, where that gives other bytes than `encode` does.
+    /// Encodes whole rows by importance, where that gives other bytes than `encode` does, or nothing else does.
     pub encode_weighted: Option<WeightedEncoder>,
     /// Whether the scales of whole blocks are finite; of a float type, the values.
     pub finite: fn(blocks: &[u8]) -> bool,
@@ -129,6 +133,13 @@ impl DType {
     pub const Q4_K: Self = Self(&q4_k::TYPE);
     pub const Q5_K: Self = Self(&q5_k::TYPE);
     pub const Q6_K: Self = Self(&q6_k::TYPE);
+    pub const IQ1_S: Self = Self(&iq1_s::TYPE);
+    pub const IQ1_M: Self = Self(&iq1_m::TYPE);
+    pub const IQ2_XXS: Self = Self(&iq2_xxs::TYPE);
+    pub const IQ2_XS: Self = Self(&iq2_xs::TYPE);
+    pub const IQ2_S: Self = Self(&iq2_s::TYPE);
+    pub const IQ3_XXS: Self = Self(&iq3_xxs::TYPE);
+    pub const IQ3_S: Self = Self(&iq3_s::TYPE);
     pub const IQ4_NL: Self = Self(&iq4_nl::TYPE);
     pub const IQ4_XS: Self = Self(&iq4_xs::TYPE);
     pub const MXFP4: Self = Self(&mxfp4::TYPE);

@@ -34,23 +34,39 @@ pub(super) trait EncodeWeighted: 'static {
     unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]);
 }
 
-/// Encodes whole rows with the instructions of `tier`, or plainly on a CPU that lacks them.
+/// Encodes whole rows by the importance of their columns, with the instructions of `tier`, or plainly on a CPU that lacks
+/// them.
 pub(super) fn encode_weighted<E: EncodeWeighted>(tier: Tier, values: &[f32], importance: &[f32], blocks: &mut [u8]) {
+    let mut weights = vec![0.0; values.len()];
+    weigh::<E>(values, importance, &mut weights);
+    encode_by::<E>(tier, values, &weights, blocks);
+}
+
+/// A type of blocks of 256 values that are encoded by weights without importance, too.
+pub(super) trait EncodeUnweighted: EncodeWeighted {
+    /// The weights of a block.
+    fn weights(x: &[f32; 256]) -> [f32; 256];
+}
+
+/// Encodes whole blocks likewise, of values without importance.
+pub(super) fn encode_unweighted<E: EncodeUnweighted>(tier: Tier, values: &[f32], blocks: &mut [u8]) {
+    let weights: Vec<_> = values.as_chunks().0.iter().map(E::weights).collect();
+    encode_by::<E>(tier, values, weights.as_flattened(), blocks);
+}
+
+fn encode_by<E: EncodeWeighted>(tier: Tier, values: &[f32], weights: &[f32], blocks: &mut [u8]) {
     struct Run<'a, E>(&'a [f32], &'a [f32], &'a mut [u8], PhantomData<E>);
     impl<E: EncodeWeighted> Kernel for Run<'_, E> {
         type Output = ();
         #[inline(always)]
         unsafe fn body<S: Simd>(self) {
-            let Self(values, importance, blocks, _) = self;
-            let mut weights = vec![0.0; values.len()];
-            weigh::<E>(values, importance, &mut weights);
             // SAFETY: the caller's promise.
-            unsafe { E::encode_weighted::<S>(values, &weights, blocks) }
+            unsafe { E::encode_weighted::<S>(self.0, self.1, self.2) }
         }
     }
     let tier = if tier.available() { tier } else { Tier::Scalar };
     // SAFETY: the tier is available.
-    unsafe { tier.run(Run(values, importance, blocks, PhantomData::<E>)) }
+    unsafe { tier.run(Run(values, weights, blocks, PhantomData::<E>)) }
 }
 
 #[inline(always)]
@@ -110,4 +126,17 @@ pub(super) fn sums<const SUB: usize, const N: usize>(weights: &[f32]) -> [f32; N
 #[inline(always)]
 pub(super) fn checked(scale: f32, weights: &[f32]) -> f32 {
     if weights.iter().all(|w| w.is_finite()) { scale } else { f32::NAN }
+}
+
+/// The weights of values without importance: their squares.
+#[inline(always)]
+pub(super) fn squares(x: &[f32; 256]) -> [f32; 256] {
+    x.map(|v| v * v)
+}
+
+/// The weights of values without importance: their squares, and half of the mean of all squares.
+#[inline(always)]
+pub(super) fn squares_and_mean(x: &[f32; 256]) -> [f32; 256] {
+    let twice = 2.0 * x.iter().fold(0.0, |sum, v| sum + v * v) / 256.0;
+    x.map(|v| 0.25 * twice + v * v)
 }

@@ -71,6 +71,8 @@ pub fn choose_types(
         tied: !categories.contains(&Category::Output),
         v_count: categories.iter().filter(|c| **c == Category::AttentionV).count(),
         v_seen: 0,
+        up_seen: 0,
+        gate_seen: 0,
         down_seen: 0,
     };
     tensors.iter().zip(categories).map(|(tensor, category)| rules.choose(tensor, category)).collect()
@@ -79,8 +81,12 @@ pub fn choose_types(
 /// Whether a tensor's type gives sense only with an importance matrix, by the reference's rule.
 pub(super) fn needs_imatrix(tensor: &TensorFacts, dtype: DType, file_type: &FileType) -> bool {
     let outer = matches!(Category::of(tensor.name), Category::Embedding | Category::Output);
-    tensor.may_change() && !outer && dtype == DType::Q2_K && file_type.mix == Mix::Q2KS
+    let few_bits = FEW_BITS.contains(&dtype) || dtype == DType::Q2_K && file_type.mix == Mix::Q2KS;
+    tensor.may_change() && !outer && few_bits
 }
+
+/// The types of too few bits for values that all count alike.
+const FEW_BITS: [DType; 6] = [DType::IQ1_S, DType::IQ1_M, DType::IQ2_XXS, DType::IQ2_XS, DType::IQ2_S, DType::IQ3_XXS];
 
 struct Rules<'a> {
     model: &'a ModelFacts,
@@ -89,6 +95,8 @@ struct Rules<'a> {
     tied: bool,
     v_count: usize,
     v_seen: usize,
+    up_seen: usize,
+    gate_seen: usize,
     down_seen: usize,
 }
 
@@ -136,8 +144,13 @@ impl Rules<'_> {
                 let stacked = tensor.shape.iter().rev().nth(2).is_some_and(|&experts| experts > 1);
                 if stacked { default } else { DType::Q8_0 }
             }
-            Category::Embedding if mix == Mix::Ternary => DType::Q4_K,
-            Category::Embedding => default,
+            Category::Embedding => match mix {
+                Mix::Ternary => DType::Q4_K,
+                Mix::Iq1 | Mix::Iq2Few => DType::Q2_K,
+                Mix::Iq2 | Mix::Iq3Xxs => DType::IQ3_S,
+                _ => default,
+            },
+            _ if mix.is_low() => self.low(category),
             Category::AttentionV => {
                 let seen = self.v_seen;
                 self.v_seen += 1;
@@ -149,6 +162,9 @@ impl Rules<'_> {
                     Mix::Q3KM if seen < 2 => DType::Q5_K,
                     Mix::Q3KM => DType::Q4_K,
                     Mix::Q3KL => DType::Q5_K,
+                    Mix::Iq3Xxs | Mix::Iq3Xs | Mix::Iq3S if few_heads => DType::Q4_K,
+                    Mix::Iq3Xxs if !imatrix => DType::IQ3_S,
+                    Mix::Iq3M => DType::Q4_K,
                     Mix::Iq4 if few_heads => DType::Q5_K,
                     Mix::Q4KM | Mix::Q5KM if more_bits(seen, self.v_count) => DType::Q6_K,
                     Mix::Q4KS if seen < 4 => DType::Q5_K,
@@ -161,22 +177,31 @@ impl Rules<'_> {
                 }
             }
             Category::AttentionK if eight_experts => DType::Q8_0,
+            Category::AttentionK | Category::AttentionQ => match mix {
+                Mix::Iq3Xs => DType::IQ3_XXS,
+                Mix::Iq3Xxs => DType::IQ2_S,
+                _ => default,
+            },
             Category::AttentionOutput if falcon => match mix {
                 Mix::Q3KL => DType::Q4_K,
                 _ => default,
             },
             Category::AttentionOutput if eight_experts => match mix {
-                Mix::Q2K | Mix::Q3KS | Mix::Q3KM | Mix::Q4KS | Mix::Q4KM | Mix::Iq4 => DType::Q5_K,
+                Mix::Q2K | Mix::Q3KS | Mix::Q3KM | Mix::Q4KS | Mix::Q4KM => DType::Q5_K,
+                Mix::Iq3Xxs | Mix::Iq3Xs | Mix::Iq3S | Mix::Iq3M | Mix::Iq4 => DType::Q5_K,
                 _ => default,
             },
             Category::AttentionOutput => match mix {
                 Mix::Q2K => DType::Q3_K,
-                Mix::Q3KM => DType::Q4_K,
+                Mix::Iq3Xxs => DType::IQ3_S,
+                Mix::Q3KM | Mix::Iq3M => DType::Q4_K,
                 Mix::Q3KL => DType::Q5_K,
                 _ => default,
             },
             Category::FfnDown => {
-                let (layer, layers) = (self.down_layer(tensor.name)?, self.model.layers as usize);
+                let seen = self.down_seen;
+                self.down_seen += 1;
+                let (layer, layers) = (self.layer_of(tensor.name, seen)?, self.model.layers as usize);
                 let (early, more) = (layer < layers / 8, more_bits(layer, layers));
                 match mix {
                     Mix::Q2K => DType::Q3_K,
@@ -185,6 +210,10 @@ impl Rules<'_> {
                     Mix::Q3KM if !falcon || more => DType::Q4_K,
                     Mix::Q3KL if falcon => DType::Q4_K,
                     Mix::Q3KL => DType::Q5_K,
+                    Mix::Iq3Xxs if imatrix => default,
+                    Mix::Iq3Xxs if early => DType::Q4_K,
+                    Mix::Iq3Xxs => DType::Q3_K,
+                    Mix::Iq3M if early || eight_experts && more => DType::Q4_K,
                     Mix::Q4KM if falcon && layer < layers / 16 => DType::Q6_K,
                     Mix::Q4KM if falcon && more => DType::Q5_K,
                     Mix::Q4KM if !falcon && more => DType::Q6_K,
@@ -196,8 +225,52 @@ impl Rules<'_> {
                     _ => default,
                 }
             }
-            _ => default,
+            Category::FfnGate => {
+                let seen = self.gate_seen;
+                self.gate_seen += 1;
+                self.first_matrix(tensor.name, seen)?
+            }
+            Category::FfnUp => {
+                let seen = self.up_seen;
+                self.up_seen += 1;
+                self.first_matrix(tensor.name, seen)?
+            }
+            Category::Other => default,
         })
+    }
+
+    /// The type of a tensor in layers, in mixes below three bits.
+    fn low(&mut self, category: Category) -> DType {
+        let FileType { dtype: default, mix, .. } = *self.options.file_type;
+        let experts = self.model.experts;
+        let more = if mix == Mix::Iq2 { DType::IQ3_S } else { DType::Q2_K };
+        match category {
+            Category::AttentionV if self.model.queries_per_key() >= 4 || experts >= 4 => DType::Q4_K,
+            Category::AttentionV => more,
+            Category::AttentionK if experts == 8 => DType::Q4_K,
+            Category::FfnDown => {
+                let seen = self.down_seen;
+                self.down_seen += 1;
+                if seen < self.model.layers as usize / 8 { more } else { default }
+            }
+            Category::AttentionOutput if experts == 8 => DType::Q5_K,
+            Category::AttentionOutput => match mix {
+                Mix::Iq1 => DType::IQ2_XXS,
+                Mix::Iq2 => DType::IQ3_S,
+                _ => default,
+            },
+            _ => default,
+        }
+    }
+
+    /// The type of one of a feed-forward part's first matrices, before which there were so many.
+    fn first_matrix(&self, name: &str, seen: usize) -> Result<DType, QuantizeError> {
+        let FileType { dtype: default, mix, .. } = *self.options.file_type;
+        if mix != Mix::Iq3Xs {
+            return Ok(default);
+        }
+        let (layer, layers) = (self.layer_of(name, seen)?, self.model.layers as usize);
+        Ok(if (layers / 8..7 * layers / 8).contains(&layer) { DType::IQ3_XXS } else { default })
     }
 
     /// The type of the output matrix, which may be that of the embeddings too.
@@ -207,16 +280,15 @@ impl Rules<'_> {
         match self.options.output {
             Some(dtype) => dtype,
             None if mix == Mix::Experts || falcon || !tensor.cols().is_multiple_of(default.block) => DType::Q8_0,
+            None if mix.is_low() || mix == Mix::Iq3Xxs => DType::Q5_K,
             None if default == DType::Q8_0 => DType::Q8_0,
             None => DType::Q6_K,
         }
     }
 
-    /// The layer of a feed-forward part's second matrix: how many were before it, or what its name says in a mixture,
+    /// The layer of a feed-forward part's matrix: how many of its kind were before it, or what its name says in a mixture,
     /// where a layer has several.
-    fn down_layer(&mut self, name: &str) -> Result<usize, QuantizeError> {
-        let seen = self.down_seen;
-        self.down_seen += 1;
+    fn layer_of(&self, name: &str, seen: usize) -> Result<usize, QuantizeError> {
         if self.model.experts <= 1 {
             return Ok(seen);
         }
@@ -235,7 +307,14 @@ fn more_bits(i: usize, n: usize) -> bool {
 
 /// The type itself, or the next larger one whose blocks fit the tensor's rows.
 fn fitting(dtype: DType, tensor: &TensorFacts) -> Result<DType, QuantizeError> {
-    const FALLBACKS: [(DType, DType); 9] = [
+    const FALLBACKS: [(DType, DType); 16] = [
+        (DType::IQ1_S, DType::IQ4_NL),
+        (DType::IQ1_M, DType::IQ4_NL),
+        (DType::IQ2_XXS, DType::IQ4_NL),
+        (DType::IQ2_XS, DType::IQ4_NL),
+        (DType::IQ2_S, DType::IQ4_NL),
+        (DType::IQ3_XXS, DType::IQ4_NL),
+        (DType::IQ3_S, DType::IQ4_NL),
         (DType::IQ4_XS, DType::IQ4_NL),
         (DType::Q2_0, DType::Q4_0),
         (DType::Q2_K, DType::Q4_0),

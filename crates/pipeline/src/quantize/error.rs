@@ -30,10 +30,6 @@ pub enum QuantizeError {
     #[error("tensor {tensor}: expected a name blk.N.… with N below {layers}")]
     Layer { tensor: String, layers: u32 },
 
-    /// A type that can be read and run alone.
-    #[error("tensor {tensor}: expected a type that can be made, found {dtype}, which can only be read")]
-    NotMade { tensor: String, dtype: DType },
-
     /// A type of few bits that is of no use without knowing which values matter.
     #[error("tensor {tensor}: {dtype} in this mix needs an importance matrix")]
     NeedsImatrix { tensor: String, dtype: DType },
@@ -78,9 +74,11 @@ impl QuantizeError {
                 Some("a type in blocks of 32 may fit: Q8_0, Q5_1, Q5_0, Q4_1, Q4_0; F16 always does")
             }
             Self::NeedsImatrix { .. } => Some(
-                "make one from a text with `calibrate` and give it with --imatrix; Q2_K and all larger types need none",
+                "make one from a text with `calibrate` and give it with --imatrix; Q2_K, Q3_K, IQ3_S and larger types need none",
             ),
-            Self::Unweighed { .. } => Some("Q2_K and all larger types need none: give one for it with --tensor-type"),
+            Self::Unweighed { .. } => {
+                Some("Q2_K, Q3_K, IQ3_S and larger types need none: give one for it with --tensor-type")
+            }
             Self::Columns { .. } | Self::OtherImatrix { .. } => {
                 Some("make the importance matrix from this model, or from a file of it in another type")
             }

@@ -30,7 +30,26 @@ pub(super) enum Mix {
     Q4KS,
     Q4KM,
     Q5KM,
+    /// More bits for V, the output of attention and the first layers.
+    Iq1,
+    /// Likewise, but for the output of attention.
+    Iq2Few,
+    /// Around both types of more than two bits: IQ3_S for V, the output of attention and the first layers.
+    Iq2,
+    /// Fewer bits for Q and K.
+    Iq3Xxs,
+    /// Fewer bits for Q and K, and for the first matrices of the feed-forward part in middle layers.
+    Iq3Xs,
+    Iq3S,
+    Iq3M,
     Iq4,
+}
+
+impl Mix {
+    /// Whether the mix is one of those below three bits.
+    pub fn is_low(self) -> bool {
+        matches!(self, Self::Iq1 | Self::Iq2Few | Self::Iq2)
+    }
 }
 
 const fn plain(name: &'static str, id: u32, dtype: DType) -> FileType {
@@ -42,7 +61,7 @@ const fn mix(name: &'static str, id: u32, dtype: DType, mix: Mix) -> FileType {
 }
 
 /// Every file type that can be made.
-pub static FILE_TYPES: [FileType; 25] = [
+pub static FILE_TYPES: [FileType; 35] = [
     plain("F32", 0, DType::F32),
     plain("F16", 1, DType::F16),
     plain("BF16", 32, DType::BF16),
@@ -63,6 +82,16 @@ pub static FILE_TYPES: [FileType; 25] = [
     plain("Q5_K_S", 16, DType::Q5_K),
     mix("Q5_K_M", 17, DType::Q5_K, Mix::Q5KM),
     plain("Q6_K", 18, DType::Q6_K),
+    mix("IQ1_S", 24, DType::IQ1_S, Mix::Iq1),
+    mix("IQ1_M", 31, DType::IQ1_M, Mix::Iq1),
+    mix("IQ2_XXS", 19, DType::IQ2_XXS, Mix::Iq2Few),
+    mix("IQ2_XS", 20, DType::IQ2_XS, Mix::Iq2Few),
+    mix("IQ2_S", 28, DType::IQ2_XS, Mix::Iq2),
+    mix("IQ2_M", 29, DType::IQ2_S, Mix::Iq2),
+    mix("IQ3_XXS", 23, DType::IQ3_XXS, Mix::Iq3Xxs),
+    mix("IQ3_XS", 22, DType::IQ3_S, Mix::Iq3Xs),
+    mix("IQ3_S", 26, DType::IQ3_S, Mix::Iq3S),
+    mix("IQ3_M", 27, DType::IQ3_S, Mix::Iq3M),
     mix("IQ4_NL", 25, DType::IQ4_NL, Mix::Iq4),
     mix("IQ4_XS", 30, DType::IQ4_XS, Mix::Iq4),
     mix("MXFP4_MOE", 38, DType::MXFP4, Mix::Experts),
@@ -99,11 +128,11 @@ mod tests {
         assert!(FileType::from_name("Q6_K_M").is_none());
     }
 
-    /// Every type that can be encoded can be asked for, by its own name or as a mix around it; but for NVFP4, which the
+    /// Every type can be asked for, by its own name or as a mix around it; but for NVFP4, which the
     /// reference makes no files of.
     #[test]
     fn every_type_has_a_file_type() {
-        for dtype in DType::all().filter(|dtype| dtype.encode.is_some() && dtype.name != "NVFP4") {
+        for dtype in DType::all().filter(|dtype| dtype.name != "NVFP4") {
             assert!(FILE_TYPES.iter().any(|t| t.dtype == dtype), "{dtype}");
         }
     }

@@ -151,11 +151,9 @@ pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<Qua
         if facts.dtype != to && !facts.dtype.is_float() && !options.requantize {
             return Err(QuantizeError::Quantized { tensor: info.name.clone(), found: facts.dtype });
         }
-        if facts.dtype != to && to.encode.is_none() {
-            return Err(QuantizeError::NotMade { tensor: info.name.clone(), dtype: to });
-        }
         let covered = imatrix.map_or(Ok(false), |imatrix| importance::covers(imatrix, &facts, to))?;
-        if !covered && needs_imatrix(&facts, to, options.types.file_type) {
+        let only_weighed = facts.dtype != to && to.encode.is_none();
+        if !covered && (only_weighed || needs_imatrix(&facts, to, options.types.file_type)) {
             let (tensor, dtype) = (info.name.clone(), to);
             match imatrix.map(|imatrix| imatrix.len()) {
                 None => return Err(QuantizeError::NeedsImatrix { tensor, dtype }),
@@ -249,8 +247,8 @@ impl Job<'_> {
             match &self.importance {
                 Some(importance) => importance.encode(self.tier, values, first_row, out),
                 None => {
-                    let unmade = || QuantizeError::NotMade { tensor: self.tensor.name.clone(), dtype: to };
-                    to.encode.ok_or_else(unmade)?(self.tier, values, out);
+                    let unweighed = || QuantizeError::NeedsImatrix { tensor: self.tensor.name.clone(), dtype: to };
+                    to.encode.ok_or_else(unweighed)?(self.tier, values, out);
                 }
             }
             if (to.finite)(out) {

@@ -34,7 +34,10 @@ pub(super) enum Category {
     /// V, or a matrix that V is a part of.
     AttentionV,
     AttentionK,
+    AttentionQ,
     AttentionOutput,
+    FfnUp,
+    FfnGate,
     FfnDown,
     Other,
 }
@@ -47,9 +50,10 @@ impl Category {
             "token_embd.weight" | "per_layer_token_embd.weight" => Self::Embedding,
             _ if has("attn_qkv.weight") || has("attn_kv_b.weight") || has("attn_v.weight") => Self::AttentionV,
             _ if has("attn_k.weight") => Self::AttentionK,
-            _ if has("attn_q.weight") => Self::Other,
+            _ if has("attn_q.weight") => Self::AttentionQ,
             _ if has("attn_output.weight") => Self::AttentionOutput,
-            _ if has("ffn_up") || has("ffn_gate") => Self::Other,
+            _ if has("ffn_up") => Self::FfnUp,
+            _ if has("ffn_gate") => Self::FfnGate,
             _ if has("ffn_down") => Self::FfnDown,
             _ => Self::Other,
         }

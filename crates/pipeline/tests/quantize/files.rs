@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{go_on, json, models};
 
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 

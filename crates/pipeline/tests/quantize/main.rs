@@ -1,11 +1,13 @@
 //! Quantizing against llama-quantize: the type of every tensor, the bytes of every file, and what is refused.
 //!
-//! The data in `tests/data/quantize` comes from `scripts/oracle/quantize_hashes.py` and `quantize_types.py`.
+//! The data in `tests/data/quantize` comes from `scripts/oracle/quantize_hashes.py`, `quantize_imatrix.py` and
+//! `quantize_types.py`.
 
 mod files;
 mod models;
 mod refused;
 mod types;
+mod weighed;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

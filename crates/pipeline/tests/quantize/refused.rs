@@ -85,19 +85,36 @@ fn quantized_sources_unless_asked_for() {
 #[test]
 fn few_bits_without_an_importance_matrix() {
     let tensors: [(&str, DType, [usize; 2], &[f32]); 1] = [("blk.1.attn_q.weight", DType::F32, [4, 256], &values(0.0))];
-    let error = refuse(&tensors, &options("Q2_K_S"));
-    assert_eq!(error.to_string(), "tensor blk.1.attn_q.weight: Q2_K in this mix needs an importance matrix");
-    assert!(error.hint().is_some());
+    for (file_type, dtype) in [
+        ("Q2_K_S", "Q2_K"),
+        ("IQ1_S", "IQ1_S"),
+        ("IQ1_M", "IQ1_M"),
+        ("IQ2_XXS", "IQ2_XXS"),
+        ("IQ2_XS", "IQ2_XS"),
+        ("IQ2_S", "IQ2_XS"),
+        ("IQ2_M", "IQ2_S"),
+        ("IQ3_XXS", "IQ2_S"),
+        ("IQ3_XS", "IQ3_XXS"),
+    ] {
+        let error = refuse(&tensors, &options(file_type));
+        let message = format!("tensor blk.1.attn_q.weight: {dtype} in this mix needs an importance matrix");
+        assert_eq!(error.to_string(), message, "{file_type}");
+        assert!(error.hint().is_some());
+    }
 }
 
+/// Even for the embeddings, which no rule forbids.
 #[test]
-fn types_that_can_only_be_read() {
-    let tensors: [(&str, DType, [usize; 2], &[f32]); 1] = [("blk.1.attn_q.weight", DType::F32, [4, 256], &values(0.0))];
+fn types_that_only_importance_can_make() {
+    let tensors: [(&str, DType, [usize; 2], &[f32]); 1] = [("token_embd.weight", DType::F32, [4, 256], &values(0.0))];
     let mut asked = options("Q4_0");
-    asked.types.add_tensor_type("attn_q=IQ2_XXS").unwrap();
-    let error = refuse(&tensors, &asked);
-    let message = "tensor blk.1.attn_q.weight: expected a type that can be made, found IQ2_XXS, which can only be read";
-    assert_eq!(error.to_string(), message);
+    for dtype in [DType::IQ1_S, DType::IQ2_XXS, DType::IQ2_XS] {
+        asked.types.embedding = Some(dtype);
+        let error = refuse(&tensors, &asked);
+        let message = format!("tensor token_embd.weight: {dtype} in this mix needs an importance matrix");
+        assert_eq!(error.to_string(), message);
+        assert!(error.hint().is_some());
+    }
 }
 
 #[test]
