@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -34,14 +34,16 @@ TEXTS = [
 ]
 # Keys that only one of the converters writes, or writes otherwise, and that change nothing.
 IGNORED = {"general.name", "general.file_type", "general.basename", "general.finetune"}
-# llama.cpp knows no windows in its llama, and no scalar of queries but the head size in its gemma3.
-UNKNOWN_TO_LLAMA_CPP = {"mistral", "ministral", "gemma3-vision", "bitnet"}
-# GGUF files have no keys for them.
-REFUSED = {"bitnet-online", "bitnet-packed", "qwen3moe-stacked"}
+# llama.cpp knows no windows in its llama, no scalar of queries but the head size in its gemma3, and no bounds in its olmoe.
+UNKNOWN_TO_LLAMA_CPP = {"mistral", "ministral", "gemma3-vision", "bitnet", "olmoe-clip"}
+# GGUF files have no keys for it.
+REFUSED = {"qwen3moe-stacked"}
+# Go to GGUF alone.
+TERNARY = {"bitnet-online", "bitnet-packed"}
 # Their experts, or their gates and ups, come back under the names and in the tensors of published files.
 RENAMED = {"granitemoe-stacked", "granite4"}
 # What the reference's converter does not know, or describes as if there were layers of Mamba.
-WITHOUT_REFERENCE = {"qwen2", "ministral", "bitnet", "granitemoe-stacked", "granite4", "granite4-nope", "granite4-experts"}
+WITHOUT_REFERENCE = {"qwen2", "ministral", "bitnet", "olmoe-clip", "granitemoe-stacked", "granite4", "granite4-nope", "granite4-experts"}
 good = True
 
 
@@ -144,6 +146,42 @@ def check_tiny(case: Path, llama_cpp: Path, tmp: Path) -> None:
     check(f"{name}: keys of llama.cpp's converter", not wrong, f"{wrong or ''} more: {sorted(own_keys.keys() - keys.keys())}")
 
 
+def renamed(path: Path, architecture: str, out: Path) -> Path:
+    """The file under the name of another architecture."""
+    reader = GGUFReader(path)
+    own = reader.fields["general.architecture"].contents()
+    writer = GGUFWriter(out, architecture)
+    for key, field in reader.fields.items():
+        if not key.startswith("GGUF.") and key != "general.architecture":
+            sub_type = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+            writer.add_key_value(key.replace(f"{own}.", f"{architecture}."), field.contents(), field.types[0], sub_type=sub_type)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
+
+
+def check_ternary(case: Path, tmp: Path) -> None:
+    """The file gives the folder's logits, and those of transformers. llama.cpp knows the family by the name of the one before
+    it, whose activation is SiLU: so what it computes of the file under that name is compared with edgeling's."""
+    name, out = case.name, tmp / f"{case.name}.gguf"
+    edgeling("convert", case, "--to", "gguf", "--out", out)
+    ids, expected = json.loads((case / "tokens.json").read_text()), np.load(case / "logits.npy")
+    found = edgeling_logits(out, ids, tmp)
+    check(f"{name}: edgeling, folder and file", np.array_equal(edgeling_logits(case, ids, tmp), found))
+    delta = float(np.abs(found - expected).max())
+    check(f"{name}: edgeling on the file", delta <= 2e-3, f"max |Δ| {delta:.1e}")
+    floats = tmp / f"{name}.f32.gguf"
+    edgeling("convert", case, "--to", "gguf", "--dtype", "f32", "--out", floats)
+    # In floats nothing is rounded; else llama.cpp rounds activations by 32 values, and not by whole rows.
+    older = renamed(floats, "bitnet", tmp / f"{name}.older.gguf")
+    delta = float(np.abs(Model(older, context=128, kv="f32").append(ids) - edgeling_logits(older, ids, tmp)).max())
+    check(f"{name}: llama.cpp on the file in F32", delta <= 2e-2, f"max |Δ| {delta:.1e}")
+
+
 def check_model(path: Path, tmp: Path) -> None:
     name, folder, back = path.stem, tmp / path.stem, tmp / f"{path.stem}.gguf"
     edgeling("convert", path, "--to", "hf", "--out", folder)
@@ -167,7 +205,10 @@ def main() -> None:
         wanted = set(sys.argv[4:]) - set(models)
         for case in sorted(p.parent for p in checkpoints.glob("*/config.json") if p.parent.name not in REFUSED):
             if not wanted or case.name in wanted:
-                check_tiny(case, llama_cpp.resolve(), Path(tmp))
+                if case.name in TERNARY:
+                    check_ternary(case, Path(tmp))
+                else:
+                    check_tiny(case, llama_cpp.resolve(), Path(tmp))
         for model in models:
             check_model(Path(model), Path(tmp))
     sys.exit(not good)

@@ -19,7 +19,7 @@ def model_class(*args, **more):
     found.set_vocab = lambda self: self._set_vocab_gpt2()
     return found
 c.get_model_class = conversion.get_model_class = model_class
-if json.load(open(sys.argv[3] + '/config.json'))['model_type'] == 'qwen3_5':
+if json.load(open(sys.argv[3] + '/config.json'))['model_type'] in ['qwen3_5', 'qwen3_5_moe_text']:
     # The family's own class adds tokens to the vocabulary.
     transformers.AutoTokenizer.from_pretrained = transformers.PreTrainedTokenizerFast.from_pretrained
 sys.argv = ['convert'] + sys.argv[3:]

@@ -104,6 +104,11 @@ def cases() -> list[Case]:
         Case("bitnet-online", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="online")),
         Case("bitnet-packed", 40, bitnet(), torch.bfloat16, positions=LONG, ternary=TERNARY | dict(quantization_mode="offline")),
         *[Case(name, 50 + i, config, torch.bfloat16, positions=LONG) for i, (name, config) in enumerate(with_states().items())],
+        *[
+            # Published as transformers keeps them in memory, the first alone.
+            Case(name, 70 + i, config, torch.bfloat16, positions=LONG, in_memory=name == "qwen35moe")
+            for i, (name, config) in enumerate(mixtures_with_states().items())
+        ],
         *[Case(name, 10 + i, config, torch.bfloat16, positions=LONG) for i, (name, config) in enumerate(families().items())],
         *[
             Case(name, 50 + i, config, torch.bfloat16, positions=LONG, in_memory=name.endswith("-stacked"), old_spelling=spelling)
@@ -133,6 +138,26 @@ def with_states() -> dict[str, object]:
                 spatial_merge_size=1, num_position_embeddings=16,
             ),
             image_token_id=0, video_token_id=1, vision_start_token_id=2, vision_end_token_id=3,
+        ),
+    }  # fmt: skip
+
+
+def mixtures_with_states() -> dict[str, object]:
+    """Families with layers that keep states, and mixtures of experts."""
+    plain = dict(hidden_size=32, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256, **COMMON)
+    rope = dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25, mrope_interleaved=True, mrope_section=[2, 1, 1])
+    experts = dict(num_experts=7, num_experts_per_tok=3, moe_intermediate_size=24)
+    return {
+        "qwen35moe": t.Qwen3_5MoeTextConfig(
+            **plain, **experts, num_hidden_layers=4, head_dim=32, rope_parameters=rope, shared_expert_intermediate_size=40,
+            linear_key_head_dim=16, linear_value_head_dim=16, linear_num_key_heads=2, linear_num_value_heads=4,
+            linear_conv_kernel_dim=4, tie_word_embeddings=False,
+        ),
+        # A dense layer first, and biases for the choice.
+        "lfm2moe": t.Lfm2MoeConfig(
+            **plain, **experts, intermediate_size=48, num_hidden_layers=4, num_dense_layers=1,
+            layer_types=["conv", "full_attention", "conv", "full_attention"], tie_word_embeddings=True,
+            rope_parameters=dict(rope_type="default", rope_theta=10000.0),
         ),
     }  # fmt: skip
 
@@ -280,6 +305,9 @@ def mixtures() -> dict[str, tuple[object, dict]]:
             ),
             published,
         ),
+        "olmoe-clip": (
+            t.OlmoeConfig(**dict(plain, num_key_value_heads=2), num_experts=6, num_experts_per_tok=2, tie_word_embeddings=False, clip_qkv=0.8), {},
+        ),
     }  # fmt: skip
 def gemma4_and_ministral3() -> list[Case]:
     """Layers with heads of their own size, keys of others and inputs of the token; queries that grow; YaRN; clipping."""
@@ -332,6 +360,8 @@ def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
     for name, b in model.named_buffers():
         if name.endswith("layer_scalar"):
             b.uniform_(0.7, 1.3, generator=rng)
+        elif name.endswith("expert_bias"):
+            b.uniform_(-0.3, 0.3, generator=rng)
     for name, p in model.named_parameters():
         with torch.no_grad():
             if name.endswith("A_log"):
@@ -346,7 +376,7 @@ def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
                 p.uniform_(0.5, 1.5, generator=rng)
             elif name.endswith("bias"):
                 p.normal_(0.0, 0.5, generator=rng)
-            elif name.endswith(("mlp.gate.weight", "router.weight")):
+            elif name.endswith(("mlp.gate.weight", "feed_forward.gate.weight", "router.weight")):
                 # Experts of clearly different scores.
                 p.normal_(0.0, 3.0 / math.sqrt(p.shape[1]), generator=rng)
             elif p.ndim == 3:

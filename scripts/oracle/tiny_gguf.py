@@ -25,10 +25,11 @@ from tiny_tokenizer import BOS, CHAT_TEMPLATE, EOS, MERGES, SPECIAL, TOKENS
 
 PLAIN = ["llama", "llama3-rope", "qwen2", "qwen3"]
 # Its converter knows the unified Gemma 4 only with what sees. No windows in llama.cpp's llama, no scalar of queries in its gemma3, and another bitnet. Its converter makes layers of
-# Granite 4 rotate, knows no layers without experts beside others, and no experts of Granite as they are in memory.
+# Granite 4 rotate, knows no layers without experts beside others, no experts of Granite as they are in memory,
+# and no bounds in OLMoE.
 WITHOUT = [
     "gemma4-unified", "mistral", "ministral", "gemma3-vision", "bitnet", "bitnet-online", "bitnet-packed", "granite4-nope", "qwen3moe-stacked",
-    "granitemoe-stacked",
+    "granitemoe-stacked", "olmoe-clip",
 ]  # fmt: skip
 LAYER_NAMES = {
     "input_layernorm": "attn_norm",

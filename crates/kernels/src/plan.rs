@@ -208,7 +208,7 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Which of the plan's [`DecoderPlan::ropes`] rotates queries and keys.
     pub rope: Option<usize>,
-    /// Projections are cut off at this magnitude, before norms and RoPE.
+    /// Projections are cut off at this magnitude, after norms of all heads, before those of each head and RoPE.
     pub clip: Option<f32>,
     pub query_growth: Option<QueryGrowth>,
     /// The earlier layer whose keys and values this one reads; it has none of its own, then, nor norms of them.

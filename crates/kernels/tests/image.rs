@@ -53,7 +53,14 @@ fn plan(packed: &Arc<AtomicUsize>) -> DecoderPlan {
     let experts: Vec<_> = (0..3).map(&mut expert).collect();
     let shared = Some(SharedExpert { ffn: expert(3), gate: None });
     let scores = linear("F32", 3, HIDDEN);
-    let router = Router { score: RouterScore::Softmax, top_k: 2, normalized: true, scale: 1.0, linear: scores };
+    let router = Router {
+        score: RouterScore::Softmax,
+        top_k: 2,
+        normalized: true,
+        scale: 1.0,
+        choice_bias: None,
+        linear: scores,
+    };
     let (attention, norm) = (Attention::plain(2, 1, 32, projections), vec![0.1; HIDDEN]);
     let layer = Layer::plain(norm.clone(), attention, norm, Mixture { router, experts, shared });
     let head = linear("F16", VOCAB, HIDDEN);

@@ -8,7 +8,7 @@ mod model;
 pub mod sampler;
 mod stop_strings;
 pub mod template;
-mod ternary;
+pub mod ternary;
 mod text_stream;
 pub mod tokenizer;
 

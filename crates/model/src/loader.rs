@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use formats::{Checkpoint, Format, RawType, Tensor, TensorInfo};
+use formats::{Checkpoint, Format, Tensor};
 use kernels::plan::{
     Attention, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, Layer, Linear, Mixer, Mixture, Rope, Router,
     SharedExpert, ShortConv, TakeInput, TokenInputs, Weight,
@@ -311,6 +311,7 @@ impl Loader<'_> {
             top_k: experts.used,
             normalized: experts.normalized,
             scale: experts.scale,
+            choice_bias: self.vector_if(experts.choice_bias, &name("exp_probs_b.bias"), experts.count)?,
             linear: Linear::new(self.matrix(&name("ffn_gate_inp"), experts.count, hidden)?, None),
         };
         let mut of = |part: &str| self.pieces(&name(part));
@@ -416,48 +417,25 @@ impl Loader<'_> {
     fn linear(&mut self, stem: &str, rows: usize, cols: usize, bias: Presence) -> Result<Linear, ModelError> {
         let (weight, factor) = match self.ternary {
             None => (self.matrix(stem, rows, cols)?, None),
-            Some(kind) if self.computed == Computed::Left => {
-                let name = self.file_name(&format!("{stem}.weight")).unwrap_or_default();
-                self.used.extend((kind != Ternary::Online).then(|| format!("{name}_scale")));
-                self.used.insert(name);
-                (ternary::shape(stem, rows, cols), Some(1.0))
-            }
-            Some(Ternary::Online) => {
+            Some(Ternary::Online) if self.computed == Computed::There => {
                 let (weight, factor) = ternary::online(&self.matrix(stem, rows, cols)?);
                 (weight, Some(factor))
             }
-            Some(Ternary::Packed { divides }) => {
-                let (weight, factor) = self.packed(stem, rows, cols)?;
-                (weight, Some(if divides { 1.0 / factor } else { factor }))
+            Some(kind) => {
+                let canonical = format!("{stem}.weight");
+                let name = self.file_name(&canonical).unwrap_or(canonical);
+                self.used.extend(ternary::factor_of(kind, &name));
+                self.used.insert(name.clone());
+                if self.computed == Computed::Left && kind != Ternary::Blocks {
+                    (ternary::shape(&name, rows, cols), Some(1.0))
+                } else {
+                    let (weight, factor) = ternary::read(self.checkpoint, kind, &name, rows, cols)?;
+                    (weight, Some(factor))
+                }
             }
         };
         let bias = self.vector_if(bias, &format!("{stem}.bias"), rows)?;
         Ok(Linear { ternary: factor, ..Linear::new(weight, bias) })
-    }
-
-    /// A ternary matrix with four rows in a byte, and its factor.
-    fn packed(&mut self, stem: &str, rows: usize, cols: usize) -> Result<(Weight, f32), ModelError> {
-        let canonical = format!("{stem}.weight");
-        let name = self.file_name(&canonical).unwrap_or(canonical);
-        let scale = format!("{name}_scale");
-        let path = self.checkpoint.path();
-        let info = self.checkpoint.tensor_info(&name);
-        let is_packed = |info: &&TensorInfo| {
-            info.raw_type == RawType::Safetensors("U8".to_owned()) && info.shape == [rows.div_ceil(4), cols]
-        };
-        if let Some(info) = info.filter(|info| !is_packed(info)) {
-            let expected = format!("shape [{}, {cols}] of type U8", rows.div_ceil(4));
-            let found = format!("shape {:?} of type {}", info.shape, info.raw_type);
-            return Err(ModelError::tensor(path, &name, expected, found));
-        }
-        let weight = ternary::packed(&name, &self.checkpoint.raw(&name)?, rows, cols);
-        let tensor = self.checkpoint.tensor(&scale)?;
-        let factor = match tensor.to_f32()[..] {
-            [factor] if factor.is_finite() && factor > 0.0 => factor,
-            _ => return Err(ModelError::tensor(path, &scale, "one positive number", format!("{:?}", tensor.shape))),
-        };
-        self.used.extend([name, scale]);
-        Ok((weight, factor))
     }
 
     fn vector_if(&mut self, presence: Presence, name: &str, len: usize) -> Result<Option<Vec<f32>>, ModelError> {

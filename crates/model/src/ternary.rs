@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
+use formats::{Checkpoint, RawType};
 use kernels::DType;
 use kernels::plan::{Bytes, Weight};
 use kernels::simd::Tier;
+
+use crate::ModelError;
+use crate::arch::Ternary;
 
 /// Values of a block of Q4_0.
 const BLOCK: usize = 32;
@@ -16,9 +20,61 @@ const ONE: [u8; 2] = [0x00, 0x3C];
 /// The smallest mean that a factor is taken of.
 const LEAST: f32 = 1e-5;
 
+/// The tensor with the factor of the ternary matrix that has this name in its file.
+pub fn factor_of(kind: Ternary, name: &str) -> Option<String> {
+    match kind {
+        Ternary::Online => None,
+        Ternary::Packed { .. } => Some(format!("{name}_scale")),
+        Ternary::Blocks => name.strip_suffix("weight").map(|stem| format!("{stem}scale")),
+    }
+}
+
+/// The ternary matrix with this name in a checkpoint, in blocks that hold -1, 0 and 1, and its factor.
+///
+/// # Errors
+/// The matrix or its factor is missing, or has another shape or type.
+pub fn read(
+    checkpoint: &Checkpoint,
+    kind: Ternary,
+    name: &str,
+    rows: usize,
+    cols: usize,
+) -> Result<(Weight, f32), ModelError> {
+    let wrong = |expected: String, found: String| ModelError::tensor(checkpoint.path(), name, expected, found);
+    let found = |shape: &[usize], of: &dyn std::fmt::Display| format!("shape {shape:?} of type {of}");
+    if let (Ternary::Packed { .. }, Some(info)) = (kind, checkpoint.tensor_info(name)) {
+        let quarter = rows.div_ceil(4);
+        if info.raw_type != RawType::Safetensors("U8".to_owned()) || info.shape != [quarter, cols] {
+            let expected = format!("shape [{quarter}, {cols}] of type U8");
+            return Err(wrong(expected, found(&info.shape, &info.raw_type)));
+        }
+    }
+    let weight = match kind {
+        Ternary::Packed { .. } => packed(name, &checkpoint.raw(name)?, rows, cols),
+        Ternary::Online | Ternary::Blocks => {
+            let tensor = checkpoint.tensor(name)?;
+            if tensor.shape != [rows, cols] || tensor.dtype.is_float() && kind == Ternary::Blocks {
+                let expected = format!("shape [{rows}, {cols}] of a ternary type");
+                return Err(wrong(expected, found(&tensor.shape, &tensor.dtype)));
+            }
+            tensor.into_weight()?
+        }
+    };
+    let Some(scale) = factor_of(kind, name) else { return Ok(online(&weight)) };
+    let tensor = checkpoint.tensor(&scale)?;
+    let factor = match tensor.to_f32()[..] {
+        [factor] if factor.is_finite() && factor > 0.0 => factor,
+        _ => {
+            let found = format!("{:?}", tensor.shape);
+            return Err(ModelError::tensor(checkpoint.path(), &scale, "one positive number", found));
+        }
+    };
+    Ok((weight, if kind == (Ternary::Packed { divides: true }) { 1.0 / factor } else { factor }))
+}
+
 /// A matrix of which byte `[r, c]` holds, in two bits each, rows `r`, `r + n`, `r + 2n` and `r + 3n` of column `c`, plus 1;
 /// n is a quarter of the rows, rounded up.
-pub fn packed(name: &str, bytes: &[u8], rows: usize, cols: usize) -> Weight {
+fn packed(name: &str, bytes: &[u8], rows: usize, cols: usize) -> Weight {
     let quarter = rows.div_ceil(4);
     let row = |row: usize| &bytes[row % quarter * cols..][..cols];
     let value = |r: usize, c: usize| (row(r)[c] >> (2 * (r / quarter)) & 3) as i8 - 1;
@@ -43,8 +99,8 @@ pub fn shape(name: &str, rows: usize, cols: usize) -> Weight {
 }
 
 /// The narrowest type whose blocks fill a row.
-fn dtype(cols: usize) -> DType {
-    [DType::TQ2_0, DType::Q2_0].into_iter().find(|dtype| cols.is_multiple_of(dtype.block)).unwrap_or(DType::Q4_0)
+pub fn dtype(cols: usize) -> DType {
+    [DType::TQ1_0, DType::Q2_0].into_iter().find(|dtype| cols.is_multiple_of(dtype.block)).unwrap_or(DType::Q4_0)
 }
 
 /// Columns beyond whole blocks are left out: the backend refuses such a matrix by its size.
@@ -86,7 +142,7 @@ mod tests {
 
     #[test]
     fn values_stay_exact_in_blocks_of_any_size() {
-        for (cols, expected) in [(512, "TQ2_0"), (192, "Q2_0"), (96, "Q4_0")] {
+        for (cols, expected) in [(512, "TQ1_0"), (192, "Q2_0"), (96, "Q4_0")] {
             // A block of nothing but zeros is among them.
             let value = |row: usize, col: usize| if row == 1 { 0 } else { ((row * 7 + col * col) % 3) as i8 - 1 };
             let weight = blocks("w", 3, cols, value);

@@ -253,6 +253,7 @@ const SOFTMAX: Experts = Experts {
     scale: 1.0,
     shared: None,
     shared_gate: false,
+    choice_bias: Presence::Absent,
     layers: Vec::new(),
 };
 
@@ -570,7 +571,7 @@ fn experts_must_fit_the_settings() {
             json!({"shared_intermediate_size": 0}),
             "expected no such tensor in a model of architecture granitemoe, found one of shape [80, 32]",
         ),
-        ("olmoe", json!({"clip_qkv": 8.0}), "clip_qkv is 8; supported is null"),
+        ("olmoe", json!({"clip_qkv": -8.0}), "expected a positive bound of queries, keys and values, found -8"),
     ];
     for (case, changes, expected) in cases {
         let found = load_changed_case(case, &changes);

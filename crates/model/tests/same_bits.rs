@@ -426,7 +426,8 @@ fn mixture_plan(dtype: DType) -> DecoderPlan {
         let gate = Some(d.linear(f32, 1, HIDDEN, false));
         let (score, top_k) = [(RouterScore::Softmax, 2), (RouterScore::Sigmoid, 3)][i];
         let linear = d.linear(f32, experts.len(), HIDDEN, false);
-        let router = Router { score, top_k, normalized: i == 1, scale: 1.5, linear };
+        let choice_bias = (i == 1).then(|| d.vector(experts.len(), -0.2, 0.2));
+        let router = Router { score, top_k, normalized: i == 1, scale: 1.5, choice_bias, linear };
         layer.ffn = Mixture { router, experts, shared: shared.map(|ffn| SharedExpert { ffn, gate }) }.into();
     }
     plan

@@ -30,23 +30,24 @@ struct Family {
     /// `model_type` in `config.json`.
     config_json: Vec<&'static str>,
     /// Formats that it runs from.
-    run: [&'static str; 2],
+    run: Vec<&'static str>,
     /// Formats that it converts to, each from the other.
-    convert: [&'static str; 2],
+    convert: Vec<&'static str>,
     /// Types of weights that it runs with.
     types: Vec<&'static str>,
     limits: Option<&'static str>,
 }
 
 impl Family {
-    /// An architecture reads both formats and writes both: its row has a function for each.
+    /// An architecture reads both formats and writes both, its row having a function for each, unless transformers has none.
     fn of(architecture: &Architecture) -> Self {
+        let both = !architecture.hf.is_empty();
         Self {
             architecture: architecture.name,
             models: architecture.models,
             config_json: architecture.hf.iter().map(|(model_type, _)| *model_type).collect(),
-            run: ["gguf", "hf"],
-            convert: ["gguf", "hf"],
+            run: if both { vec!["gguf", "hf"] } else { vec!["gguf"] },
+            convert: if both { vec!["gguf", "hf"] } else { Vec::new() },
             types: DType::all().map(|dtype| dtype.name).collect(),
             limits: Some(architecture.limits).filter(|limits| !limits.is_empty()),
         }

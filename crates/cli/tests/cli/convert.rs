@@ -12,8 +12,8 @@ use crate::support::{Edgeling, checkpoint};
 
 const TEXT: &str = "The thin theory in the inn: café 你好 12 🙂 <|user|>hi<|eos|>\n  end";
 
-/// What GGUF files have no keys for.
-const REFUSED: [&str; 2] = ["bitnet-online", "bitnet-packed"];
+/// Goes to GGUF alone.
+const TERNARY: [&str; 2] = ["bitnet-online", "bitnet-packed"];
 /// Has a layer without experts, as GGUF files of its family have not.
 const PARTLY_DENSE: &str = "qwen3moe-stacked";
 /// Whose tensors come back as published files have them.
@@ -23,7 +23,7 @@ const RENAMED: [&str; 2] = ["granitemoe-stacked", "granite4"];
 fn cases() -> Vec<String> {
     let folders = fs::read_dir(checkpoint("")).unwrap();
     let mut names: Vec<_> = folders.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| !REFUSED.contains(&name.as_str()) && name != PARTLY_DENSE);
+    names.retain(|name| !TERNARY.contains(&name.as_str()) && name != PARTLY_DENSE);
     names.sort();
     names
 }
@@ -261,12 +261,24 @@ fn failures_leave_nothing() {
 }
 
 #[test]
-fn what_a_gguf_file_cannot_say_is_refused() {
-    for case in REFUSED {
+fn ternary_files_give_the_logits_of_their_folders() {
+    for case in TERNARY {
         let edgeling = Edgeling::new();
-        let out = edgeling.out("model.gguf");
-        let run = edgeling.run(&["convert", path(&checkpoint(case)), "--to", "gguf", "--out", path(&out)]);
-        run.failed(1, &["found ternary ones, of quant_method bitnet", "run the folder itself"]);
-        assert!(edgeling.left().is_empty());
+        let source = checkpoint(case);
+        let tokens: Vec<u32> = serde_json::from_slice(&fs::read(source.join("tokens.json")).unwrap()).unwrap();
+        let tokens = tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let file = edgeling.convert(&source, "gguf", "model.gguf");
+        assert!(edgeling.logits(&source, &tokens) == edgeling.logits(&file, &tokens), "{case}");
+        let tensors = tensors(&file);
+        assert_eq!(tensors["blk.1.attn_q.weight"].0, "Q4_0");
+        assert_eq!((&tensors["blk.1.attn_q.scale"].0[..], &tensors["blk.1.attn_q.scale"].1[..]), ("F32", &[1][..]));
+        let out = edgeling.out("folder");
+        let back = edgeling.run(&["convert", path(&file), "--to", "hf", "--out", path(&out)]);
+        back.failed(1, &["expected F32, F16 or BF16 in the source"]);
+        let back = edgeling.run(&["convert", path(&file), "--to", "hf", "--dtype", "f32", "--out", path(&out)]);
+        back.failed(1, &["ternary weights is true; supported is false in config.json"]);
+        let mut left = edgeling.left();
+        left.sort_unstable();
+        assert_eq!(left, ["logits.npy", "model.gguf"]);
     }
 }

@@ -36,7 +36,7 @@ fn every_family_of_the_table_has_a_case() {
     let folders = fs::read_dir(checkpoint("")).unwrap().map(|e| e.unwrap().path());
     let found: Vec<_> =
         folders.map(|f| Architecture::of(&formats::Checkpoint::open(&f).unwrap()).unwrap().name).collect();
-    let missing: Vec<_> = ARCHITECTURES.iter().filter(|a| !found.contains(&a.name)).collect();
+    let missing: Vec<_> = ARCHITECTURES.iter().filter(|a| !a.hf.is_empty() && !found.contains(&a.name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 

@@ -313,14 +313,14 @@ impl Pass<'_> {
         let products: Vec<Product> = attention.qkv.iter().zip(&b.qkv_starts).map(product).collect();
         expect(self.model, self.team, std::slice::from_ref(&attention.o), n);
         self.matmuls(Input { x: b.input.ptr(), stride: b.hidden }, n, &products);
-        if let Some(clip) = attention.clip {
-            self.clip(&products, clip);
-        }
         for (norm, product) in attention.whole_norms.iter().zip(&products) {
             if norm.is_some() {
                 let (rows, none) = (product.linear.rows, Rounding::None);
                 self.norm_in_place(product.out, product.out_stride, rows, norm, 0, none);
             }
+        }
+        if let Some(clip) = attention.clip {
+            self.clip(&products, clip);
         }
         let rounding = self.lay_out(0, std::slice::from_ref(&attention.o));
         // What takes the whole row comes after all heads.

@@ -27,9 +27,33 @@ pub struct Weighting {
 }
 
 impl Weighting {
-    /// The weights of the `chosen` experts of one row. `scores` has `experts` values, then room up to whole lanes; they
-    /// are spent.
-    pub fn weigh(&self, tier: Tier, scores: &mut [f32], experts: usize, chosen: &[u32], weights: &mut [f32]) {
+    /// Chooses the experts of one row and weighs them. `scores` has `experts` values, then room up to whole lanes; they are
+    /// spent. A `bias` of each expert is added to what scores become, for the choice alone.
+    pub fn take(
+        &self,
+        tier: Tier,
+        scores: &mut [f32],
+        experts: usize,
+        bias: Option<&[f32]>,
+        (chosen, weights): (&mut [u32], &mut [f32]),
+    ) {
+        let mut order = Vec::new();
+        match bias {
+            None => {
+                choose(&scores[..experts], chosen, &mut order);
+                self.activate(tier, scores, experts);
+            }
+            Some(bias) => {
+                self.activate(tier, scores, experts);
+                let sums: Vec<f32> = scores.iter().zip(bias).map(|(score, bias)| score + bias).collect();
+                choose(&sums, chosen, &mut order);
+            }
+        }
+        self.weigh(scores, experts, chosen, weights);
+    }
+
+    /// Sigmoids of scores, or their exponentials, which weights are shares of.
+    fn activate(&self, tier: Tier, scores: &mut [f32], experts: usize) {
         debug_assert!(scores.len().is_multiple_of(LANES));
         let largest = scores[..experts].iter().fold(f32::NEG_INFINITY, |m, s| if *s > m { *s } else { m });
         let (x, cols) = (scores.as_mut_ptr(), scores.len());
@@ -40,6 +64,9 @@ impl Weighting {
                 RouterScore::Sigmoid => tier.run(Sigmoid { x, cols }),
             }
         }
+    }
+
+    fn weigh(&self, scores: &[f32], experts: usize, chosen: &[u32], weights: &mut [f32]) {
         let of_chosen = || chosen.iter().map(|e| scores[*e as usize]);
         let total: f32 = match (self.normalized, self.score) {
             (true, _) => of_chosen().sum(),
@@ -152,8 +179,23 @@ mod tests {
         let mut scores = [1e30; LANES];
         scores[..3].copy_from_slice(&[1.0, -2.0, 0.25]);
         let mut weights = [0.0; 2];
-        Weighting { score, normalized, scale }.weigh(tier, &mut scores, 3, &[0, 2], &mut weights);
+        let mut chosen = [0; 2];
+        let out = (&mut chosen[..], &mut weights[..]);
+        Weighting { score, normalized, scale }.take(tier, &mut scores, 3, None, out);
+        assert_eq!(chosen, [0, 2]);
         weights
+    }
+
+    #[test]
+    fn a_bias_moves_the_choice_and_no_weight() {
+        let weighting = Weighting { score: RouterScore::Sigmoid, normalized: false, scale: 1.0 };
+        for tier in Tier::all_available() {
+            let (mut scores, mut chosen, mut weights) = ([0.0; LANES], [0; 2], [0.0; 2]);
+            scores[..3].copy_from_slice(&[40.0, -40.0, 0.0]);
+            // 1, 0 and 1/2 before the biases.
+            weighting.take(tier, &mut scores, 3, Some(&[0.0, 0.75, -0.25]), (&mut chosen, &mut weights));
+            assert_eq!((chosen, weights[0], weights[1] < 1e-15), ([0, 1], 1.0, true), "{}", tier.name());
+        }
     }
 
     #[test]

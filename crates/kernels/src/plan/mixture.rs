@@ -22,6 +22,8 @@ pub struct Router {
     pub normalized: bool,
     /// Multiplies the weights.
     pub scale: f32,
+    /// `[experts]`: added to what scores become, sigmoids, when experts are chosen, and not in their weights.
+    pub choice_bias: Option<Vec<f32>>,
     /// `[experts, hidden]`.
     pub linear: Linear,
 }

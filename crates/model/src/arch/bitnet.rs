@@ -8,11 +8,10 @@ use serde_json::{Map, Value};
 use super::{Architecture, DecoderConfig, Norms, from_gguf, from_hf};
 use crate::ModelError;
 
-/// GGUF files of the architecture `bitnet` are of an older model, which has SiLU.
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "bitnet-b1.58",
     models: "BitNet b1.58",
-    limits: "ternary weights run from Hugging Face folders only",
+    limits: "to hf, where weights are ternary",
     hf: &[("bitnet", "BitNetForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,
@@ -27,8 +26,24 @@ pub static ARCHITECTURE: Architecture = Architecture {
     write_gguf: |_: &DecoderConfig, _: &mut MetadataBuilder| {},
 };
 
+/// The models before it, which have SiLU. No family of transformers is theirs. llama.cpp gives files of the later model this
+/// name too, and runs them so.
+pub static OLDER: Architecture = Architecture {
+    name: "bitnet",
+    models: "BitNet b1.58 of 2024",
+    limits: "",
+    hf: &[],
+    from_gguf: |metadata| Ok(DecoderConfig { activation: Activation::Silu, ..named(metadata, OLDER.name)? }),
+    from_hf: |config| Err(ModelError::unsupported(config.path(), "model_type", OLDER.name, ARCHITECTURE.hf[0].0)),
+    ..ARCHITECTURE
+};
+
 fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
-    let mut decoder = from_gguf::common(metadata, ARCHITECTURE.name, ARCHITECTURE.gguf_rope)?;
+    named(metadata, ARCHITECTURE.name)
+}
+
+fn named(metadata: &Metadata, name: &str) -> Result<DecoderConfig, ModelError> {
+    let mut decoder = from_gguf::common(metadata, name, ARCHITECTURE.gguf_rope)?;
     decoder.activation = Activation::SquaredRelu;
     decoder.norms = Norms { sub: true, ..Norms::PLAIN };
     Ok(decoder)

@@ -58,6 +58,8 @@ pub enum Ternary {
     },
     /// Weights in full precision, rounded as they are read.
     Online,
+    /// Blocks of a quantized type that hold -1, 0 and 1, and a tensor with the factor: GGUF files.
+    Blocks,
 }
 
 /// Norms of queries and keys before RoPE.
@@ -163,6 +165,8 @@ pub struct Experts {
     pub shared: Option<usize>,
     /// Whether a gate weighs the shared expert.
     pub shared_gate: bool,
+    /// Whether each has a bias that counts when experts are chosen, and not in their weights.
+    pub choice_bias: Presence,
     /// Whether each layer has a mixture; the others are dense.
     pub layers: Vec<bool>,
 }
@@ -303,7 +307,9 @@ impl DecoderConfig {
         };
         let sparse =
             |config: &Self| text(&(0..config.layers).filter(|i| config.experts_of(*i).is_some()).collect::<Vec<_>>());
-        let experts = |config: &Self| text(&config.experts.clone().map(|e| Experts { layers: Vec::new(), ..e }));
+        // The tensors tell whether experts have biases.
+        let plain = |experts| Experts { layers: Vec::new(), choice_bias: Presence::Absent, ..experts };
+        let experts = |config: &Self| text(&config.experts.clone().map(plain));
         let scales = |s: &Scales| format!("{:?}", (s.embedding, s.residual, s.logit_softcap));
         let properties = [
             ("attention scale", text(&self.attention_scale), text(&read.attention_scale)),
@@ -321,6 +327,7 @@ impl DecoderConfig {
             ("growth of queries", text(&self.query_growth), text(&read.query_growth)),
             ("input of layers", text(&self.layer_input), text(&read.layer_input)),
             ("norm of values", text(&self.v_norm), text(&read.v_norm)),
+            ("ternary weights", text(&self.ternary.is_some()), text(&read.ternary.is_some())),
         ];
         match properties.into_iter().find(|(_, own, read)| own != read) {
             Some((name, own, read)) => Err(ModelError::unsupported(path, name, own, format!("{read} in {format}"))),

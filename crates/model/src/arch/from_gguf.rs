@@ -3,7 +3,7 @@
 use formats::gguf::{Array, FromValue, Metadata};
 use kernels::plan::{Activation, NormKind, RopeStyle, RouterScore, Scales};
 
-use super::config::{Biases, DecoderConfig, Experts, Norms, Presence, QkNorm};
+use super::config::{Biases, DecoderConfig, Experts, Norms, Presence, QkNorm, Ternary};
 use super::rope::{RopeScaling, RopeSettings};
 use crate::ModelError;
 
@@ -73,6 +73,8 @@ pub fn base(
         head_dim,
         intermediate: match of_all(FEED_FORWARD)? {
             Some(size) => size,
+            // Files whose layers all have experts may leave it out.
+            None if reads.contains(&EXPERT_COUNT) => keys.require(EXPERT_FEED_FORWARD)?,
             None => keys.require(FEED_FORWARD)?,
         },
         experts: None,
@@ -111,13 +113,28 @@ pub fn base(
         query_growth: None,
         layer_input: None,
         layer_scale: Presence::Absent,
-        ternary: None,
+        ternary: ternary(metadata)?,
     })
+}
+
+/// How the inputs of ternary weights are rounded. Nothing in GGUF says it: files that lack this key of ours round theirs as
+/// those of any other type.
+pub const ACTIVATIONS: &str = "edgeling.activations";
+/// As BitNet b1.58 was trained: to int8, with one scale for each position.
+pub const PER_TOKEN: &str = "int8 per token";
+
+fn ternary(metadata: &Metadata) -> Result<Option<Ternary>, ModelError> {
+    match metadata.get::<&str>(ACTIVATIONS)? {
+        None => Ok(None),
+        Some(PER_TOKEN) => Ok(Some(Ternary::Blocks)),
+        Some(other) => Err(ModelError::unsupported(metadata.path(), ACTIVATIONS, other, PER_TOKEN)),
+    }
 }
 
 /// Sizes that may be lists with one for each layer.
 pub const KV_HEADS: &str = "attention.head_count_kv";
 pub const FEED_FORWARD: &str = "feed_forward_length";
+pub const EXPERT_FEED_FORWARD: &str = "expert_feed_forward_length";
 /// Layers behind the decoder's that guess further tokens.
 pub const GUESSING_LAYERS: &str = "nextn_predict_layers";
 /// Experts in a layer.
@@ -143,13 +160,14 @@ pub fn experts(
     Ok(Experts {
         count: keys.require(EXPERT_COUNT)?,
         used: keys.require("expert_used_count")?,
-        intermediate: keys.get("expert_feed_forward_length")?.unwrap_or(decoder.intermediate),
+        intermediate: keys.get(EXPERT_FEED_FORWARD)?.unwrap_or(decoder.intermediate),
         score,
         normalized: keys.get("expert_weights_norm")?.unwrap_or(normalized),
         // 0 stands for "not set".
         scale: keys.get("expert_weights_scale")?.filter(|scale| *scale != 0.0).unwrap_or(1.0),
         shared: keys.get("expert_shared_feed_forward_length")?.filter(|width| *width > 0),
         shared_gate: false,
+        choice_bias: Presence::Absent,
         layers: vec![true; decoder.layers],
     })
 }
@@ -165,7 +183,7 @@ pub fn shared_width_experts(
     normalized: bool,
 ) -> Result<Experts, ModelError> {
     let mut experts = experts(metadata, architecture, decoder, normalized)?;
-    let told: Option<usize> = Keys { metadata, architecture }.get("expert_feed_forward_length")?;
+    let told: Option<usize> = Keys { metadata, architecture }.get(EXPERT_FEED_FORWARD)?;
     experts.intermediate = told.unwrap_or(decoder.intermediate / experts.used.max(1));
     Ok(experts)
 }

@@ -294,7 +294,8 @@ fn refuse_variants(config: &HfConfig) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn refuse_experts(config: &HfConfig) -> Result<(), ModelError> {
+/// Of a family without them.
+pub fn refuse_experts(config: &HfConfig) -> Result<(), ModelError> {
     for key in EXPERT_COUNTS {
         if let Some(experts) = config.get::<usize>(key)?.filter(|n| *n > 0) {
             return Err(ModelError::unsupported(config.path(), key, experts, "0"));
@@ -326,6 +327,7 @@ pub fn experts(config: &HfConfig, decoder: &DecoderConfig, intermediate: usize) 
         scale: 1.0,
         shared: None,
         shared_gate: false,
+        choice_bias: Presence::Absent,
         layers: vec![true; decoder.layers],
     })
 }

@@ -14,8 +14,8 @@ pub static ARCHITECTURE: Architecture = Architecture {
     models: "LFM2",
     limits: "",
     hf: &[("lfm2", "Lfm2ForCausalLM")],
-    from_gguf: gguf,
-    from_hf: hf,
+    from_gguf: |metadata| gguf(metadata, ARCHITECTURE.name, &[]),
+    from_hf: dense,
     extra_tensors: &[
         ("blk.{}.attn_norm", "model.layers.{}.operator_norm"),
         ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_layernorm"),
@@ -34,18 +34,18 @@ pub static ARCHITECTURE: Architecture = Architecture {
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,
-    write_gguf,
+    write_gguf: |decoder, out| write_gguf(ARCHITECTURE.name, decoder, out),
 };
 
 /// The name of a convolution in `layer_types`.
 const CONV: &str = "conv";
-const TAPS: &str = "lfm2.shortconv.l_cache";
+const TAPS: &str = "shortconv.l_cache";
 
-/// Layers without key and value heads are convolutions.
-fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
-    let name = ARCHITECTURE.name;
-    let mut decoder = from_gguf::base(metadata, name, ARCHITECTURE.gguf_rope, &[from_gguf::KV_HEADS])?;
-    let taps = metadata.require(TAPS)?;
+/// Of the architecture with this name, which reads more keys itself. Layers without key and value heads are convolutions.
+pub fn gguf(metadata: &Metadata, name: &str, reads: &[&str]) -> Result<DecoderConfig, ModelError> {
+    let reads = [&[from_gguf::KV_HEADS], reads].concat();
+    let mut decoder = from_gguf::base(metadata, name, ARCHITECTURE.gguf_rope, &reads)?;
+    let taps = from_gguf::Keys { metadata, architecture: name }.require(TAPS)?;
     let key = format!("{name}.{}", from_gguf::KV_HEADS);
     let heads: Vec<usize> =
         metadata.require::<Array>(&key)?.values().map(|v| usize::from_value(v).unwrap_or(0)).collect();
@@ -65,7 +65,13 @@ fn differences(decoder: &mut DecoderConfig, taps: usize, is_conv: impl Fn(usize)
     }
 }
 
-fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+fn dense(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+    from_hf::refuse_experts(config)?;
+    hf(config)
+}
+
+/// Experts aside.
+pub fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     let config = &config.text(&[
         ("vocab_size", json!(65_536)),
         ("hidden_size", json!(2560)),
@@ -84,7 +90,7 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     if config.get("conv_bias")?.unwrap_or(false) {
         return Err(ModelError::unsupported(config.path(), "conv_bias", true, false));
     }
-    let mut decoder = from_hf::base(config, config.rope()?)?;
+    let mut decoder = from_hf::base_with_experts(config, config.rope()?)?;
     decoder.norm_eps = config.require("norm_eps")?;
     decoder.tied = config.get("tie_embedding")?.or(config.get("tie_word_embeddings")?).unwrap_or(true);
     decoder.intermediate = intermediate(config, decoder.intermediate)?;
@@ -132,7 +138,7 @@ fn taps(decoder: &DecoderConfig) -> Option<usize> {
     })
 }
 
-fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
+pub fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     let types: Vec<&str> =
         decoder.layer_types.iter().map(|l| if l.mixer == MixerType::Attention { FULL } else { CONV }).collect();
     let values = [
@@ -151,9 +157,9 @@ fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     }
 }
 
-fn write_gguf(decoder: &DecoderConfig, out: &mut MetadataBuilder) {
+pub fn write_gguf(architecture: &str, decoder: &DecoderConfig, out: &mut MetadataBuilder) {
     let heads = |mixer| if mixer == MixerType::Attention { decoder.kv_heads as i32 } else { 0 };
     let heads: Vec<i32> = decoder.layer_types.iter().map(|layer| heads(layer.mixer)).collect();
-    out.set(&format!("lfm2.{}", from_gguf::KV_HEADS), &heads);
-    out.set(TAPS, &(taps(decoder).unwrap_or(1) as u32));
+    out.set(&format!("{architecture}.{}", from_gguf::KV_HEADS), &heads);
+    out.set(&format!("{architecture}.{TAPS}"), &(taps(decoder).unwrap_or(1) as u32));
 }

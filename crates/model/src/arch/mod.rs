@@ -15,6 +15,7 @@ mod gemma4;
 mod granite;
 mod granitemoe;
 mod lfm2;
+mod lfm2moe;
 mod llama;
 mod mistral3;
 mod names;
@@ -27,6 +28,7 @@ mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod qwen35;
+mod qwen35moe;
 mod qwen3moe;
 mod rope;
 mod smollm3;
@@ -59,7 +61,7 @@ pub struct Architecture {
     pub models: &'static str,
     /// What of it does not work, for people; empty where all does.
     pub limits: &'static str,
-    /// `model_type` and `architectures` in `config.json`; the first are written.
+    /// `model_type` and `architectures` in `config.json`; the first are written. Empty where transformers has no such family.
     pub hf: &'static [(&'static str, &'static str)],
     pub from_gguf: fn(&Metadata) -> Result<DecoderConfig, ModelError>,
     pub from_hf: fn(&HfConfig) -> Result<DecoderConfig, ModelError>,
@@ -82,11 +84,12 @@ pub struct Architecture {
 pub type BiasKey = (&'static str, fn(&Biases) -> Presence);
 
 /// Every architecture that runs, each a file of this folder.
-pub static ARCHITECTURES: [&Architecture; 19] = [
+pub static ARCHITECTURES: [&Architecture; 22] = [
     &llama::ARCHITECTURE,
     &qwen2::ARCHITECTURE,
     &qwen3::ARCHITECTURE,
     &qwen35::ARCHITECTURE,
+    &qwen35moe::ARCHITECTURE,
     &qwen2moe::ARCHITECTURE,
     &qwen3moe::ARCHITECTURE,
     &gemma2::ARCHITECTURE,
@@ -101,7 +104,9 @@ pub static ARCHITECTURES: [&Architecture; 19] = [
     &olmo2::ARCHITECTURE,
     &olmoe::ARCHITECTURE,
     &bitnet::ARCHITECTURE,
+    &bitnet::OLDER,
     &lfm2::ARCHITECTURE,
+    &lfm2moe::ARCHITECTURE,
 ];
 
 impl Architecture {

@@ -29,10 +29,12 @@ pub const NORMS_AROUND: &[(&str, &str)] = &[
     ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
 ];
 
-/// Tensors with names of their own, which have neither a weight's nor a bias's ending in one of the formats: of a delta net.
+/// Tensors with names of their own, which have neither a weight's nor a bias's ending in one of the formats: of a delta
+/// net, and of experts.
 pub const WHOLE: &[(&str, &str)] = &[
     ("blk.{}.ssm_a", "model.layers.{}.linear_attn.A_log"),
     ("blk.{}.ssm_dt.bias", "model.layers.{}.linear_attn.dt_bias"),
+    ("blk.{}.exp_probs_b.bias", "model.layers.{}.feed_forward.expert_bias"),
 ];
 
 /// What Hugging Face files name without `.weight`.

@@ -27,7 +27,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
 };
 
 /// What queries, keys and values are cut off at.
-const CLIP: &str = "attention.clamp_kqv";
+pub const CLIP: &str = "attention.clamp_kqv";
 /// The family's own; no file of Hugging Face has it.
 const EPS: f32 = 1e-5;
 
@@ -57,7 +57,11 @@ fn differences(decoder: &mut DecoderConfig) {
 
 fn write_gguf(decoder: &DecoderConfig, out: &mut MetadataBuilder) {
     out.set("olmo.attention.layer_norm_epsilon", &decoder.norm_eps);
+    write_clip(ARCHITECTURE.name, decoder, out);
+}
+
+pub fn write_clip(architecture: &str, decoder: &DecoderConfig, out: &mut MetadataBuilder) {
     if let Some(clip) = decoder.clip_qkv {
-        out.set(&format!("olmo.{CLIP}"), &clip);
+        out.set(&format!("{architecture}.{CLIP}"), &clip);
     }
 }

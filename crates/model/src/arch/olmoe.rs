@@ -5,7 +5,9 @@ use formats::hf::HfConfig;
 use kernels::plan::RopeStyle;
 use serde_json::{Map, Value, json};
 
+use super::olmo::{self, CLIP};
 use super::qwen3moe::PACKINGS;
+use super::to_hf::shortest;
 use super::{Architecture, DecoderConfig, QkNorm, from_gguf, from_hf};
 use crate::ModelError;
 
@@ -25,12 +27,14 @@ pub static ARCHITECTURE: Architecture = Architecture {
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,
-    write_gguf: |_, _| {},
+    write_gguf: |decoder, out| olmo::write_clip(ARCHITECTURE.name, decoder, out),
 };
 
 fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
     let name = ARCHITECTURE.name;
-    let mut decoder = from_gguf::base(metadata, name, ARCHITECTURE.gguf_rope, &[from_gguf::EXPERT_COUNT])?;
+    let reads = [from_gguf::EXPERT_COUNT, CLIP];
+    let mut decoder = from_gguf::base(metadata, name, ARCHITECTURE.gguf_rope, &reads)?;
+    decoder.clip_qkv = from_gguf::Keys { metadata, architecture: name }.get(CLIP)?.filter(|clip| *clip != 0.0);
     decoder.experts = Some(from_gguf::experts(metadata, name, &decoder, false)?);
     decoder.qk_norm = QkNorm::Whole;
     Ok(decoder)
@@ -40,17 +44,16 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     if config.get("attention_bias")?.unwrap_or(false) {
         return Err(ModelError::unsupported(config.path(), "attention_bias", true, false));
     }
-    if let Some(clip) = config.get::<f64>("clip_qkv")? {
-        return Err(ModelError::unsupported(config.path(), "clip_qkv", clip, "null"));
-    }
     let mut decoder = from_hf::common_with_experts(config)?;
     decoder.norm_eps = config.get("rms_norm_eps")?.unwrap_or(1e-5);
     decoder.experts = Some(from_hf::experts(config, &decoder, decoder.intermediate)?);
     decoder.qk_norm = QkNorm::Whole;
+    decoder.clip_qkv = config.get("clip_qkv")?;
     Ok(decoder)
 }
 
 fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
+    out.insert("clip_qkv".to_owned(), decoder.clip_qkv.map_or(Value::Null, shortest));
     let Some(experts) = &decoder.experts else { return };
     out.insert("num_experts".to_owned(), json!(experts.count));
     out.insert("num_experts_per_tok".to_owned(), json!(experts.used));

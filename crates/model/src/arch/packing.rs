@@ -19,6 +19,10 @@ pub struct Packing {
     pub written: fn(&DecoderConfig) -> bool,
 }
 
+/// As some GGUF files have gates and ups of all experts.
+const FUSED: Packing =
+    Packing { hf: "blk.{}.ffn_gate_up_exps.weight", holds: &["ffn_gate_exps", "ffn_up_exps"], written: |_| false };
+
 /// Some rows of a file's tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -138,7 +142,8 @@ impl Architecture {
             return Some((0..stack.experts()).map(piece).collect());
         }
         if checkpoint.format() == Format::Gguf {
-            return None;
+            let which = FUSED.holds.iter().position(|held| *held == part)?;
+            return FUSED.pieces(config, layer, which).filter(|pieces| pieces.iter().all(|piece| has(&piece.tensor)));
         }
         let names = HfNames::of(checkpoint);
         let of = |packing: &Packing| {

@@ -15,8 +15,8 @@ pub static ARCHITECTURE: Architecture = Architecture {
     models: "Qwen3.5 (text)",
     limits: "layers that guess further tokens are passed over",
     hf: &[("qwen3_5_text", "Qwen3_5ForCausalLM"), ("qwen3_5", "Qwen3_5ForConditionalGeneration")],
-    from_gguf: gguf,
-    from_hf: hf,
+    from_gguf: |metadata| gguf(metadata, ARCHITECTURE.name),
+    from_hf: dense,
     extra_tensors: &[
         ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"),
         ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"),
@@ -33,7 +33,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],
     write_hf,
-    write_gguf,
+    write_gguf: |decoder, out| write_gguf(ARCHITECTURE.name, decoder, out),
 };
 
 /// The name of linear attention in `layer_types`.
@@ -41,10 +41,12 @@ const LINEAR: &str = "linear_attention";
 /// Every layer whose number is a multiple is attention.
 const PERIOD: usize = 4;
 
-fn gguf(metadata: &Metadata) -> Result<DecoderConfig, ModelError> {
-    let name = ARCHITECTURE.name;
+/// Of the architecture with this name, which reads experts itself if it has them.
+pub fn gguf(metadata: &Metadata, name: &str) -> Result<DecoderConfig, ModelError> {
     let keys = from_gguf::Keys { metadata, architecture: name };
-    let mut decoder = from_gguf::base(metadata, name, ARCHITECTURE.gguf_rope, &[from_gguf::GUESSING_LAYERS])?;
+    let experts = if name == ARCHITECTURE.name { None } else { Some(from_gguf::EXPERT_COUNT) };
+    let reads: Vec<&str> = [from_gguf::GUESSING_LAYERS].into_iter().chain(experts).collect();
+    let mut decoder = from_gguf::base(metadata, name, ARCHITECTURE.gguf_rope, &reads)?;
     decoder.guessing_layers = keys.get(from_gguf::GUESSING_LAYERS)?.unwrap_or(0);
     decoder.layers = decoder.layers.saturating_sub(decoder.guessing_layers);
     decoder.layer_types.truncate(decoder.layers);
@@ -77,7 +79,13 @@ fn differences(decoder: &mut DecoderConfig) {
     decoder.attention_gate = true;
 }
 
-fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+fn dense(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
+    from_hf::refuse_experts(&config.text(&[]))?;
+    hf(config)
+}
+
+/// Experts aside.
+pub fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     let config = &config.text(&[
         ("vocab_size", json!(248_320)),
         ("hidden_size", json!(4096)),
@@ -98,7 +106,7 @@ fn hf(config: &HfConfig) -> Result<DecoderConfig, ModelError> {
     }
     let mut rope = config.rope()?;
     rope.partial_rotary_factor.get_or_insert(0.25);
-    let mut decoder = from_hf::base(config, rope)?;
+    let mut decoder = from_hf::base_with_experts(config, rope)?;
     differences(&mut decoder);
     decoder.norms = Norms { plus_one: true, ..Norms::PLAIN };
     decoder.delta_net = Some(DeltaNetConfig {
@@ -138,7 +146,7 @@ fn sections(decoder: &DecoderConfig) -> [usize; 3] {
     [time, height, pairs - time - height]
 }
 
-fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
+pub fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     let name = |mixer| if mixer == MixerType::Attention { FULL } else { LINEAR };
     let types: Vec<&str> = decoder.layer_types.iter().map(|layer| name(layer.mixer)).collect();
     out.insert("layer_types".to_owned(), json!(types));
@@ -160,8 +168,8 @@ fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
     }
 }
 
-fn write_gguf(decoder: &DecoderConfig, out: &mut MetadataBuilder) {
-    let key = |name: &str| format!("qwen35.{name}");
+pub fn write_gguf(architecture: &str, decoder: &DecoderConfig, out: &mut MetadataBuilder) {
+    let key = |name: &str| format!("{architecture}.{name}");
     let linear: Vec<bool> = decoder.layer_types.iter().map(|layer| layer.mixer == MixerType::DeltaNet).collect();
     let is_period =
         |period: &usize| linear.iter().enumerate().all(|(i, linear)| *linear != (i + 1).is_multiple_of(*period));

@@ -6,7 +6,7 @@ use formats::gguf::MetadataBuilder;
 use kernels::plan::{RopeStyle, RouterScore};
 
 use super::config::DecoderConfig;
-use super::from_gguf::SIGMOID;
+use super::from_gguf::{ACTIVATIONS, PER_TOKEN, SIGMOID};
 use super::rope::{RopeScaling, RopeSettings};
 use super::{Architecture, Presence};
 use crate::ModelError;
@@ -99,6 +99,9 @@ impl Architecture {
             if experts.score == RouterScore::Sigmoid {
                 out.set(&key("expert_gating_func"), &SIGMOID);
             }
+        }
+        if config.ternary.is_some() {
+            out.set(ACTIVATIONS, PER_TOKEN);
         }
         (self.write_gguf)(config, out);
         // What files of the family say only where it is not as usual.

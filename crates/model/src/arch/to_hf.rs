@@ -25,6 +25,10 @@ impl Architecture {
         divisors: Option<&[f32]>,
         path: &Path,
     ) -> Result<(Map<String, Value>, DecoderConfig), ModelError> {
+        let Some(&(model_type, class)) = self.hf.first() else {
+            let supported = "families that transformers has";
+            return Err(ModelError::unsupported(path, "architecture", self.name, supported));
+        };
         let scaling = match divisors {
             Some(divisors) => divisors::explain(&config.rope, divisors).ok_or_else(|| {
                 let expected = "the divisors of RoPE scaling of type llama3 or proportional";
@@ -50,7 +54,6 @@ impl Architecture {
 
         let mut out = Map::new();
         let mut set = |key: &str, value: Value| out.insert(key.to_owned(), value);
-        let (model_type, class) = self.hf[0];
         set("architectures", json!([class]));
         set("model_type", json!(model_type));
         let activation = ACTIVATIONS.iter().find(|(_, activation)| *activation == config.activation);

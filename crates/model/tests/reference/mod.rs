@@ -68,7 +68,9 @@ fn mixture(plan: &DecoderPlan, mixture: &Mixture, x: &Rows) -> Rows {
                 }
             };
             let mut chosen: Vec<usize> = (0..scores.len()).collect();
-            chosen.sort_by(|a, b| scores[*b].total_cmp(&scores[*a])); // Stable: of equal ones the first.
+            let bias = |e: usize| router.choice_bias.as_ref().map_or(0.0, |bias| f64::from(bias[e]));
+            let key = |e: usize| scores[e] + bias(e);
+            chosen.sort_by(|a, b| key(*b).total_cmp(&key(*a))); // Stable: of equal ones the first.
             chosen.truncate(router.top_k);
             let total = if router.normalized { chosen.iter().map(|e| scores[*e]).sum() } else { 1.0 };
             let mut out = vec![0.0; row.len()];
@@ -199,17 +201,14 @@ fn delta_net(plan: &DecoderPlan, layer: &DeltaNet, x: &Rows) -> Rows {
 /// `stored` has the keys and values of the layers before, and gets this one's.
 fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(Rows, Rows)>, reserved: usize) -> Rows {
     let head_dim = layer.head_dim;
-    let clipped = |node: &Linear| {
-        let mut rows = linear(node, x);
-        let most = f64::from(layer.clip.unwrap_or(f32::INFINITY));
-        rows.iter_mut().flatten().for_each(|v| *v = v.clamp(-most, most));
-        rows
-    };
+    let most = f64::from(layer.clip.unwrap_or(f32::INFINITY));
+    let clip = |row: &mut Vec<f64>| row.iter_mut().for_each(|v| *v = v.clamp(-most, most));
     let heads_of = |mut rows: Rows, head_norm: &Option<HeadNorm>| {
         for (position, row) in rows.iter_mut().enumerate() {
             if let Some(HeadNorm::Whole(weights)) = head_norm {
                 *row = norm(plan, row, weights);
             }
+            clip(row);
             for head in row.chunks_mut(head_dim) {
                 if let Some(HeadNorm::Each(weights)) = head_norm {
                     head.copy_from_slice(&norm_as(NormKind::Rms, plan, head, weights));
@@ -221,7 +220,7 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(
         }
         rows
     };
-    let mut queries = clipped(&layer.q);
+    let mut queries = linear(&layer.q, x);
     let mut gates = Rows::new();
     if layer.gated {
         let every_other = |rows: &Rows, first: usize| -> Rows {
@@ -238,12 +237,13 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(
     }
     let own = || {
         let k = layer.k.as_ref().unwrap();
-        let mut values = clipped(layer.v.as_ref().unwrap_or(k));
+        let mut values = linear(layer.v.as_ref().unwrap_or(k), x);
+        values.iter_mut().for_each(clip);
         if let Some(weights) = &layer.v_norm {
             let heads = values.iter_mut().flat_map(|row| row.chunks_mut(head_dim));
             heads.for_each(|head| head.copy_from_slice(&norm_as(NormKind::Rms, plan, head, weights)));
         }
-        (heads_of(clipped(k), &layer.k_norm), values)
+        (heads_of(linear(k, x), &layer.k_norm), values)
     };
     let (keys, values) = layer.reads.map_or_else(own, |read| stored[read].clone());
     stored.push((keys.clone(), values.clone()));

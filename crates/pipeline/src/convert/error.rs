@@ -20,9 +20,6 @@ pub enum ConvertError {
     #[error("expected a folder in Hugging Face layout, found a GGUF file")]
     AlreadyGguf,
 
-    #[error("expected weights that are not quantized, found ternary ones, of quant_method bitnet")]
-    Ternary,
-
     /// A quantized source, and no type to decode it to.
     #[error("tensor {tensor}: expected F32, F16 or BF16 in the source, found {found}")]
     Quantized { tensor: String, found: DType },
@@ -55,9 +52,6 @@ impl ConvertError {
             Self::AlreadyGguf => Some("`edgeling quantize` changes the type of a GGUF file; `--to hf` makes a folder"),
             Self::Quantized { .. } => {
                 Some("say what to decode it to, as `--dtype f16`; the quality stays that of the quantized file")
-            }
-            Self::Ternary => {
-                Some("GGUF files cannot say how such a model rounds its activations; run the folder itself")
             }
             Self::TooLarge { .. } => Some("BF16 holds numbers of any size that F32 does: `--dtype bf16`"),
             _ => None,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use formats::gguf::NewTensor;
 use formats::{Checkpoint, TensorInfo};
 use kernels::DType;
-use model::arch::{Architecture, DecoderConfig, Piece};
+use model::arch::{Architecture, DecoderConfig, Piece, Ternary};
 
 use super::stream::{Change, RowOrder};
 use super::{ConvertError, ConvertOptions};
@@ -19,6 +19,25 @@ pub(super) struct Step {
     pub rows: Option<RowOrder>,
     pub columns: Option<RowOrder>,
     pub change: Change,
+    /// Of a ternary matrix, which is one part.
+    pub ternary: Option<Matrix>,
+    /// The tensor of the result with its factor, if it is not multiplied in.
+    pub factor: Option<NewTensor>,
+}
+
+/// A ternary matrix of the source.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix {
+    pub kind: Ternary,
+    pub rows: usize,
+    pub cols: usize,
+}
+
+impl Step {
+    /// The parts as they are, one after the other.
+    pub fn plain(parts: Vec<Part>, target: NewTensor) -> Self {
+        Self { parts, target, rows: None, columns: None, change: Change::None, ternary: None, factor: None }
+    }
 }
 
 /// Which way a tensor goes.
@@ -79,13 +98,15 @@ impl Types {
     }
 }
 
-/// The type that most values of the source's matrices have, as they will be in the result.
+/// The type of ternary matrices, or else that which most values of the source's matrices have, as they will be in the result.
 pub(super) fn main_type(steps: &[Step]) -> DType {
     let of = |dtype: DType| -> usize {
         let matrices = steps.iter().filter(|s| s.target.shape.len() > 1 && s.target.dtype == dtype);
         matrices.map(|s| s.target.shape.iter().product::<usize>()).sum()
     };
-    [DType::F32, DType::F16, DType::BF16].into_iter().max_by_key(|dtype| of(*dtype)).unwrap_or(DType::F32)
+    let ternary = steps.iter().find(|s| s.factor.is_some()).map(|s| s.target.dtype);
+    let floats = || [DType::F32, DType::F16, DType::BF16].into_iter().max_by_key(|dtype| of(*dtype));
+    ternary.or_else(floats).unwrap_or(DType::F32)
 }
 
 /// What the values of the tensor with this canonical name become; `plus_one` where the weights of norms lack 1 in Hugging

@@ -2,9 +2,10 @@
 
 use formats::{Checkpoint, FormatError, Tensor};
 use kernels::DType;
+use kernels::plan::{Bytes, Weight};
 use kernels::simd::Tier;
 
-use super::plan::{Part, Step};
+use super::plan::{Matrix, Part, Step};
 use super::{ConvertError, Observer, Progress};
 
 /// Values that are held at a time: a few megabytes in f32.
@@ -15,6 +16,8 @@ const BATCH: usize = 1 << 20;
 pub(super) enum Change {
     None,
     Add(f32),
+    /// Times the factor of the ternary matrix.
+    Factor,
     /// `-e^x`.
     NegativeExp,
     /// `ln(-x)`, the inverse.
@@ -22,10 +25,11 @@ pub(super) enum Change {
 }
 
 impl Change {
-    fn of(self, value: f32) -> f32 {
+    fn of(self, value: f32, factor: f32) -> f32 {
         match self {
             Self::None => value,
             Self::Add(shift) => value + shift,
+            Self::Factor => value * factor,
             Self::NegativeExp => -f64::from(value).exp() as f32,
             Self::Logarithm => f64::from(-value).ln() as f32,
         }
@@ -65,6 +69,28 @@ impl RowOrder {
     }
 }
 
+/// What is streamed: rows of a type, that of a tensor or computed of one.
+struct Data {
+    name: String,
+    dtype: DType,
+    shape: Vec<usize>,
+    data: Bytes,
+    /// Of a ternary matrix.
+    factor: f32,
+}
+
+impl From<Tensor> for Data {
+    fn from(Tensor { name, dtype, shape, data, .. }: Tensor) -> Self {
+        Self { name, dtype, shape, data, factor: 1.0 }
+    }
+}
+
+impl From<(Weight, f32)> for Data {
+    fn from((Weight { name, dtype, rows, cols, data }, factor): (Weight, f32)) -> Self {
+        Self { name, dtype, shape: vec![rows, cols], data, factor }
+    }
+}
+
 /// Takes bytes of the tensor that has this name in the result.
 pub(super) type Write<'a> = dyn FnMut(&str, &[u8]) -> Result<(), FormatError> + 'a;
 
@@ -82,18 +108,18 @@ pub(super) fn stream_all(
     let mut progress = Progress { done: 0, total: source.total_bytes() as u64 };
     let mut written = 0;
     for step in steps {
-        for Part { tensor, rows } in &step.parts {
-            let whole = source.tensor(tensor)?;
-            let part = match rows {
-                None => whole,
-                Some(rows) => whole.rows(rows.clone()).ok_or_else(|| outside(&whole, rows.end))?,
-            };
-            stream(&part, step, tier, &mut |bytes| {
+        for part in &step.parts {
+            let (data, read) = open(source, step, part)?;
+            let mut sink = |name: &str, bytes: &[u8]| {
                 written += bytes.len() as u64;
-                write(&step.target.name, bytes)?;
+                write(name, bytes)?;
                 if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
-            })?;
-            progress.done += part.data.len() as u64;
+            };
+            stream(&data, step, tier, &mut |bytes| sink(&step.target.name, bytes))?;
+            if let Some(factor) = &step.factor {
+                sink(&factor.name, &data.factor.to_le_bytes())?;
+            }
+            progress.done += read;
             if !observer(progress) {
                 return Err(ConvertError::Interrupted);
             }
@@ -102,12 +128,27 @@ pub(super) fn stream_all(
     Ok(written)
 }
 
+/// A part of the source, and its bytes there.
+fn open(source: &Checkpoint, step: &Step, Part { tensor, rows }: &Part) -> Result<(Data, u64), ConvertError> {
+    if let Some(Matrix { kind, rows, cols }) = step.ternary {
+        let read = source.tensor_info(tensor).map_or(0, |info| info.bytes as u64);
+        return Ok((model::ternary::read(source, kind, tensor, rows, cols)?.into(), read));
+    }
+    let whole = source.tensor(tensor)?;
+    let part = match rows {
+        None => whole,
+        Some(rows) => whole.rows(rows.clone()).ok_or_else(|| outside(&whole.name, rows.end))?,
+    };
+    let read = part.data.len() as u64;
+    Ok((part.into(), read))
+}
+
 /// Hands the tensor's data, changed and in order, to `sink` in pieces. The source's pages are let go behind it.
 ///
 /// # Errors
 /// Those of `sink`; values that the type cannot hold.
 fn stream(
-    tensor: &Tensor,
+    tensor: &Data,
     step: &Step,
     tier: Tier,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), ConvertError>,
@@ -126,12 +167,12 @@ fn stream(
         let end = (start + batch).min(rows);
         let row = |row: usize| -> Result<&[u8], ConvertError> {
             let at = row * row_bytes;
-            tensor.data.get(at..at + row_bytes).ok_or_else(|| outside(tensor, row))
+            tensor.data.get(at..at + row_bytes).ok_or_else(|| outside(&tensor.name, row))
         };
         let piece = match order {
             None => {
                 let whole = tensor.data.get(start * row_bytes..end * row_bytes);
-                whole.ok_or_else(|| outside(tensor, end))?
+                whole.ok_or_else(|| outside(&tensor.name, end))?
             }
             Some(order) => {
                 bytes.clear();
@@ -148,7 +189,7 @@ fn stream(
             values.resize(count, 0.0);
             (tensor.dtype.decode)(piece, &mut values);
             if step.change != Change::None {
-                values.iter_mut().for_each(|value| *value = step.change.of(*value));
+                values.iter_mut().for_each(|value| *value = step.change.of(*value, tensor.factor));
             }
             if let Some(order) = step.columns {
                 for row in values.chunks_exact_mut(cols) {
@@ -179,22 +220,25 @@ fn stream(
 /// the last bit, in which exponentials by others differ.
 pub(super) fn is_exact(tensor: &Tensor, change: Change, dtype: DType, tier: Tier) -> bool {
     let found = tensor.to_f32();
-    let values: Vec<f32> = found.iter().map(|value| change.of(*value)).collect();
+    let values: Vec<f32> = found.iter().map(|value| change.of(*value, 1.0)).collect();
     let Some(encode) = dtype.encode else { return false };
     let mut blocks = vec![0; dtype.row_bytes(values.len())];
     encode(tier, &values, &mut blocks);
     let mut back = vec![0.0; values.len()];
     (dtype.decode)(&blocks, &mut back);
     if change == Change::Logarithm {
-        return found.iter().zip(&back).all(|(a, b)| a.to_bits().abs_diff(Change::NegativeExp.of(*b).to_bits()) <= 1);
+        return found
+            .iter()
+            .zip(&back)
+            .all(|(a, b)| a.to_bits().abs_diff(Change::NegativeExp.of(*b, 1.0).to_bits()) <= 1);
     }
     values.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-fn outside(tensor: &Tensor, row: usize) -> ConvertError {
+fn outside(tensor: &str, row: usize) -> ConvertError {
     ConvertError::Format(FormatError::Tensor {
         path: Default::default(),
-        tensor: tensor.name.clone(),
+        tensor: tensor.to_owned(),
         expected: format!("row {row}"),
         found: "the end of the data".to_owned(),
     })

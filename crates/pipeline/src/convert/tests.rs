@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use formats::{Checkpoint, Tensor};
+use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
+use formats::{Checkpoint, Config, Tensor};
 use kernels::DType;
+use kernels::plan::{Linear, Weight};
 
 use super::{ConvertError, ConvertOptions, to_gguf, to_hf};
 
@@ -74,5 +76,72 @@ fn families_with_states_go_both_ways() {
             let original: BTreeMap<_, _> = original.into_iter().map(plain).collect();
             assert!(tensors(&Checkpoint::open(&back).unwrap()) == original, "{case} from {}", from.display());
         }
+    }
+}
+
+/// The plan of the file has the bits of the folder's: values, factors and how inputs are rounded. In floats they are products.
+#[test]
+fn ternary_matrices_go_with_their_factors() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in ["bitnet-online", "bitnet-packed"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints").join(case);
+        let source = Checkpoint::open(&path).unwrap();
+        let expected = model::build_plan(&source).unwrap();
+        let plan = |dtype: Option<DType>| {
+            let file = folder.path().join("file.gguf");
+            to_gguf(&source, &file, ConvertOptions { dtype }, &mut |_| true).unwrap();
+            model::build_plan(&Checkpoint::open(&file).unwrap()).unwrap()
+        };
+        let (kept, floats) = (plan(None), plan(Some(DType::F32)));
+        let mut ternary = 0;
+        for ((expected, kept), floats) in expected.linears().zip(kept.linears()).zip(floats.linears()) {
+            let parts = |l: &Linear| (l.weight.dtype, l.weight.data.to_vec(), l.ternary.map(f32::to_bits));
+            assert_eq!(parts(expected), parts(kept), "{case}: {}", kept.weight.name);
+            let Some(factor) = expected.ternary else { continue };
+            ternary += 1;
+            let values = |weight: &Weight| {
+                let mut values = vec![0.0; weight.rows * weight.cols];
+                (weight.dtype.decode)(&weight.data, &mut values);
+                values
+            };
+            let products: Vec<f32> = values(&expected.weight).iter().map(|v| v * factor).collect();
+            assert_eq!((values(&floats.weight), floats.ternary), (products, None), "{case}: {}", floats.weight.name);
+        }
+        assert_eq!(ternary, 14);
+    }
+}
+
+/// Files of llama.cpp may have gates and ups of all experts in one tensor.
+#[test]
+fn fused_gates_and_ups_are_the_same_experts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints/qwen3moe/model.gguf");
+    let source = Checkpoint::open(&path).unwrap();
+    let Config::Gguf(metadata) = source.config() else { panic!("a GGUF file") };
+    let mut data = Vec::new();
+    for (name, (shape, dtype, bytes)) in tensors(&source) {
+        if name.contains(".ffn_up_exps.") {
+            continue;
+        }
+        let up = name.replace(".ffn_gate_exps.", ".ffn_up_exps.");
+        if up == name {
+            data.push((NewTensor { name, dtype, shape }, bytes));
+            continue;
+        }
+        let (up, expert) = (source.tensor(&up).unwrap().data.to_vec(), bytes.len() / shape[0]);
+        let both = bytes.chunks(expert).zip(up.chunks(expert)).flat_map(|(gate, up)| [gate, up].concat()).collect();
+        let name = name.replace(".ffn_gate_exps.", ".ffn_gate_up_exps.");
+        data.push((NewTensor { name, dtype, shape: vec![shape[0], 2 * shape[1], shape[2]] }, both));
+    }
+    let file = folder.path().join("fused.gguf");
+    let infos: Vec<NewTensor> = data.iter().map(|(tensor, _)| tensor.clone()).collect();
+    let mut writer = GgufWriter::create(&file, &MetadataBuilder::from(metadata), &infos).unwrap();
+    data.iter().for_each(|(tensor, bytes)| writer.write(&tensor.name, bytes).unwrap());
+    writer.finish().unwrap();
+    let fused = Checkpoint::open(&file).unwrap();
+    assert!(fused.tensor_info("blk.1.ffn_gate_up_exps.weight").is_some());
+    let [expected, found] = [&source, &fused].map(|checkpoint| model::build_plan(checkpoint).unwrap());
+    for (expected, found) in expected.linears().zip(found.linears()) {
+        assert!(expected.weight.data[..] == found.weight.data[..], "{}", expected.weight.name);
     }
 }

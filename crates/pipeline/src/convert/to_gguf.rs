@@ -1,17 +1,19 @@
 //! A Hugging Face folder as a GGUF file.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
 use formats::hf::HfConfig;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, TokenizerFiles};
 use kernels::DType;
+use kernels::plan::{DecoderPlan, Weight};
 use kernels::simd::Tier;
-use model::arch::{Architecture, Assembly, DecoderConfig, HfNames};
+use model::arch::{Architecture, Assembly, DecoderConfig, HfNames, Ternary};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, main_type, orders_of, shape_of};
-use super::stream::{Change, stream_all};
+use super::plan::{Matrix, Part, Step, To, Types, change_of, is_conv, is_router, main_type, orders_of, shape_of};
+use super::stream::{Change, RowOrder, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FileType;
 
@@ -32,13 +34,13 @@ pub fn to_gguf(
     let Config::HuggingFace(hf) = source.config() else { return Err(ConvertError::AlreadyGguf) };
     let tier = Tier::detect()?;
     let architecture = Architecture::of(source)?;
-    let config = architecture.config(source)?;
-    if config.ternary.is_some() {
-        return Err(ConvertError::Ternary);
-    }
+    let mut config = architecture.config(source)?;
     // Checks every tensor's presence and shape.
-    model::build_plan(source)?;
-    let steps = steps(source, architecture, &config, &Types::new(source, options)?)?;
+    let plan = model::shape_plan(source)?;
+    let ternary = config.ternary.map(|kind| Matrices::new(kind, &plan)).unwrap_or_default();
+    let steps = steps(source, architecture, &config, &Types::new(source, options)?, &ternary)?;
+    // In floats, they are as any other weights.
+    config.ternary = config.ternary.filter(|_| steps.iter().any(|step| step.factor.is_some()));
     let rope = config.rope.tensors();
     let metadata = metadata(source, hf, architecture, &config, &steps)?;
 
@@ -47,7 +49,9 @@ pub fn to_gguf(
         dtype: DType::F32,
         shape: vec![values.len()],
     });
-    let tensors: Vec<NewTensor> = derived.chain(steps.iter().map(|step| step.target.clone())).collect();
+    let of_step =
+        |step: &Step| [Some(step.target.clone()), step.factor.clone()].into_iter().flatten().collect::<Vec<_>>();
+    let tensors: Vec<NewTensor> = derived.chain(steps.iter().flat_map(of_step)).collect();
     let mut writer = GgufWriter::create(target, &metadata, &tensors)?;
     for (name, values) in &rope {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -64,10 +68,11 @@ fn steps(
     architecture: &'static Architecture,
     config: &DecoderConfig,
     types: &Types,
+    ternary: &Matrices,
 ) -> Result<Vec<Step>, ConvertError> {
     let mut steps = Vec::new();
     let names = HfNames::of(source);
-    for info in source.tensors() {
+    for info in source.tensors().filter(|info| !ternary.factors.contains(&info.name)) {
         // What else the model has beside its language model is left out.
         let Some(plain) = names.plain(&info.name) else { continue };
         // Early checkpoints store the frequencies, which follow from the settings; tied ones may store the embedding twice.
@@ -75,17 +80,21 @@ fn steps(
         if follows {
             continue;
         }
+        let canonical = architecture.to_canonical(&plain);
+        if let (Some(matrix), Some(name)) = (ternary.matrices.get(&info.name), &canonical) {
+            steps.push(ternary_step(&info.name, *matrix, name, orders_of(architecture, config, name, To::Gguf), types));
+            continue;
+        }
         let found = source.tensor(&info.name)?.dtype;
         if let Some(assemblies) = architecture.unpacked(source, config, &plain) {
             for Assembly { name, shape, pieces } in assemblies {
                 let dtype = if is_router(&name) { DType::F32 } else { types.matrix(found) };
                 let target = NewTensor { name, dtype, shape };
-                steps.push(Step { parts: Part::of(pieces), target, rows: None, columns: None, change: Change::None });
+                steps.push(Step::plain(Part::of(pieces), target));
             }
             continue;
         }
-        let name = architecture
-            .to_canonical(&plain)
+        let name = canonical
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
         let matrix = info.shape.len() > 1 && !is_router(&name) && !is_conv(&name);
         let dtype = if matrix { types.matrix(found) } else { DType::F32 };
@@ -93,9 +102,46 @@ fn steps(
         let change = change_of(config.norms.plus_one, &name, To::Gguf);
         let shape = shape_of(&name, &info.shape, To::Gguf);
         let target = NewTensor { name, dtype, shape };
-        steps.push(Step { parts: Part::whole(&info.name), target, rows, columns, change });
+        steps.push(Step { rows, columns, change, ..Step::plain(Part::whole(&info.name), target) });
     }
     Ok(steps)
+}
+
+/// The ternary matrices of a source by their names there, and the tensors with their factors.
+#[derive(Default)]
+struct Matrices {
+    matrices: HashMap<String, Matrix>,
+    factors: HashSet<String>,
+}
+
+impl Matrices {
+    fn new(kind: Ternary, plan: &DecoderPlan) -> Self {
+        let matrix = |weight: &Weight| (weight.name.clone(), Matrix { kind, rows: weight.rows, cols: weight.cols });
+        let linears = plan.linears().filter(|linear| linear.ternary.is_some());
+        let matrices: HashMap<_, _> = linears.map(|linear| matrix(&linear.weight)).collect();
+        let factors = matrices.keys().filter_map(|name| model::ternary::factor_of(kind, name)).collect();
+        Self { matrices, factors }
+    }
+}
+
+/// A ternary matrix: -1, 0 and 1 in the narrowest blocks, beside them its factor; or both multiplied, where a type of floats
+/// was asked for.
+fn ternary_step(
+    tensor: &str,
+    matrix: Matrix,
+    name: &str,
+    (rows, columns): (Option<RowOrder>, Option<RowOrder>),
+    types: &Types,
+) -> Step {
+    let target = NewTensor {
+        name: name.to_owned(),
+        dtype: types.matrix(model::ternary::dtype(matrix.cols)),
+        shape: vec![matrix.rows, matrix.cols],
+    };
+    let change = if target.dtype.is_float() { Change::Factor } else { Change::None };
+    let factor = model::ternary::factor_of(Ternary::Blocks, name).filter(|_| !target.dtype.is_float());
+    let factor = factor.map(|name| NewTensor { name, dtype: DType::F32, shape: vec![1] });
+    Step { rows, columns, change, ternary: Some(matrix), factor, ..Step::plain(Part::whole(tensor), target) }
 }
 
 fn metadata(

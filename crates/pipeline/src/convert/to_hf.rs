@@ -120,7 +120,7 @@ fn steps(
         if from_gguf && let Some(assemblies) = architecture.packed(config, &info.name) {
             for Assembly { name, shape, pieces } in assemblies {
                 let target = NewTensor { name, dtype, shape };
-                steps.push(Step { parts: Part::of(pieces), target, rows: None, columns: None, change: Change::None });
+                steps.push(Step::plain(Part::of(pieces), target));
             }
             continue;
         }
@@ -140,7 +140,7 @@ fn steps(
             shape = shape_of(&canonical, &shape, To::HuggingFace);
         }
         let (target, (rows, columns)) = (NewTensor { name, dtype, shape }, orders);
-        steps.push(Step { parts: Part::whole(&info.name), target, rows, columns, change });
+        steps.push(Step { rows, columns, change, ..Step::plain(Part::whole(&info.name), target) });
     }
     let main = main_type(&steps);
     if types.dtype.is_none() && from_gguf {
@@ -180,6 +180,10 @@ fn settings(
     config.biases.attention_output = decide(config.biases.attention_output, "blk.0.attn_output.bias");
     config.biases.mlp = decide(config.biases.mlp, "blk.0.ffn_gate.bias");
     config.layer_scale = decide(config.layer_scale, "blk.0.layer_output_scale.weight");
+    if let Some(experts) = &mut config.experts {
+        let sparse = experts.layers.iter().position(|sparse| *sparse).unwrap_or(0);
+        experts.choice_bias = decide(experts.choice_bias, &format!("blk.{sparse}.exp_probs_b.bias"));
+    }
     for (i, layer) in config.layer_types.iter_mut().enumerate().filter(|(_, layer)| layer.reads.is_none()) {
         layer.values = decide(layer.values, &format!("blk.{i}.attn_v.weight"));
     }

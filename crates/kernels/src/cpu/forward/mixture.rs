@@ -14,7 +14,7 @@ use crate::backend::BackendError;
 use crate::buffer::Buffer;
 use crate::ops::glu::Glu;
 use crate::ops::quantize::{GROUP, QuantizedRows};
-use crate::ops::router::{Combine, Sigmoid, Weighting, choose};
+use crate::ops::router::{Combine, Sigmoid, Weighting};
 use crate::quant::panel::BLOCK;
 use crate::simd::LANES;
 
@@ -179,9 +179,8 @@ impl Pass<'_> {
             unsafe {
                 let scores = room.scores.slice_mut(r * stride, whole);
                 let chosen = room.chosen.slice_mut(r * top_k, top_k);
-                choose(&scores[..experts], chosen, &mut Vec::new());
                 let weights = room.weights.slice_mut(r * top_k, top_k);
-                weighting.weigh(tier, scores, experts, chosen, weights);
+                weighting.take(tier, scores, experts, router.choice_bias.as_deref(), (chosen, weights));
                 if mixture.shared_gate.is_some() {
                     tier.run(Sigmoid { x: room.scores.ptr().add(r * stride + gate), cols: LANES });
                 }

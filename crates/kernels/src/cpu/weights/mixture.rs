@@ -26,6 +26,7 @@ pub struct PackedRouter {
     pub top_k: usize,
     pub normalized: bool,
     pub scale: f32,
+    pub choice_bias: Option<Vec<f32>>,
     pub linear: PackedLinear,
 }
 
@@ -85,7 +86,14 @@ pub(super) fn lay_out(ffn: &Ffn, linear: LayOut) -> Result<PackedFfn, BackendErr
     };
     let Router { score, top_k, normalized, scale, .. } = *router;
     Ok(PackedFfn::Mixture(PackedMixture {
-        router: PackedRouter { score, top_k, normalized, scale, linear: linear(&router.linear)? },
+        router: PackedRouter {
+            score,
+            top_k,
+            normalized,
+            scale,
+            choice_bias: router.choice_bias.clone(),
+            linear: linear(&router.linear)?,
+        },
         experts: experts.iter().map(|expert| feed_forward(expert, linear)).collect::<Result<_, _>>()?,
         shared_gate: shared.as_ref().and_then(|s| s.gate.as_ref()).map(&mut *linear).transpose()?,
         shared: shared.as_ref().map(|s| feed_forward(&s.ffn, linear)).transpose()?,
@@ -99,6 +107,12 @@ pub(super) fn check(mixture: &Mixture, h: usize) -> Result<(), BackendError> {
         return wrong(format!("expected from 1 to {} experts a position, found {}", experts.len(), router.top_k));
     }
     check_linear(&router.linear, experts.len(), h)?;
+    if let Some(bias) = &router.choice_bias
+        && (bias.len() != experts.len() || router.score != RouterScore::Sigmoid)
+    {
+        let found = format!("{} of scores by {:?}", bias.len(), router.score);
+        return wrong(format!("expected {} biases of scores by Sigmoid, found {found}", experts.len()));
+    }
     let width = experts[0].gate.shard.len();
     for expert in experts {
         check_feed_forward(expert, h)?;

@@ -123,14 +123,18 @@ fn scores(linear: &Linear, x: &[f32]) -> Vec<f64> {
 /// The mixture of one row: each chosen expert by itself, in ascending order, with weights in f64.
 fn naive(mixture: &Mixture, x: &[f32]) -> Vec<f32> {
     let scores = scores(&mixture.router.linear, x);
-    let mut chosen: Vec<usize> = (0..scores.len()).collect();
-    chosen.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    chosen.truncate(mixture.router.top_k);
-    chosen.sort_unstable();
     let weigh = |s: f64| match mixture.router.score {
         RouterScore::Softmax => s.exp(),
         RouterScore::Sigmoid => 1.0 / (1.0 + (-s).exp()),
     };
+    let key = |e: usize| match &mixture.router.choice_bias {
+        None => scores[e],
+        Some(bias) => weigh(scores[e]) + f64::from(bias[e]),
+    };
+    let mut chosen: Vec<usize> = (0..scores.len()).collect();
+    chosen.sort_by(|a, b| key(*b).total_cmp(&key(*a)));
+    chosen.truncate(mixture.router.top_k);
+    chosen.sort_unstable();
     let total = match (mixture.router.normalized, mixture.router.score) {
         (true, _) => chosen.iter().map(|e| weigh(scores[*e])).sum(),
         (false, RouterScore::Softmax) => scores.iter().map(|s| weigh(*s)).sum(),
@@ -163,6 +167,7 @@ fn random_mixture(random: &mut Random, dtype: DType) -> Mixture {
         top_k: 1 + random.below(experts.min(8)),
         normalized: random.below(2) == 0,
         scale: 1.0 + random.uniform() / 2.0,
+        choice_bias: (score == RouterScore::Sigmoid).then(|| (0..experts).map(|_| random.uniform()).collect()),
         linear: random.linear(DType::F32, experts, HIDDEN),
     };
     Mixture { router, experts: (0..experts).map(|_| random.expert(dtype, down, width)).collect(), shared }
@@ -210,6 +215,7 @@ fn of_equal_scores_the_first_win() {
         top_k: 3,
         normalized: true,
         scale: 1.0,
+        choice_bias: None,
         linear: Linear::new(weight, None),
     };
     mixture.shared = None;
