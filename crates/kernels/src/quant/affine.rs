@@ -13,6 +13,7 @@ mod lanes;
 pub(super) use lanes::fit_16;
 
 use super::encode::{half, nearest};
+use super::search::Parts;
 use crate::simd::{LANES, Simd};
 
 /// Values that share a scale in Q4_K and Q5_K.
@@ -150,6 +151,28 @@ pub(super) unsafe fn encode_blocks<S: Simd, const BYTES: usize>(
     }
 }
 
+/// The twelve bytes of 6-bit scales and offsets: the inverse of [`q4_k::scales_and_mins`](super::q4_k::scales_and_mins).
+#[inline(always)]
+fn pack(scales: &[u8; 8], offsets: &[u8; 8]) -> [u8; 12] {
+    let mut b = [0; 12];
+    for i in 0..4 {
+        b[i] = scales[i] | scales[i + 4] >> 4 << 6;
+        b[4 + i] = offsets[i] | offsets[i + 4] >> 4 << 6;
+        b[8 + i] = scales[i + 4] & 15 | (offsets[i + 4] & 15) << 4;
+    }
+    b
+}
+
+/// The first 16 bytes of a block of Q4_K or Q5_K.
+pub(super) fn header(parts: &Parts) -> [u8; 16] {
+    let mut b = [0; 16];
+    let eight = |of: &[i8; 16]| std::array::from_fn(|i| of[i].cast_unsigned());
+    b[..2].copy_from_slice(&parts.d());
+    b[2..4].copy_from_slice(&parts.dmin());
+    b[4..].copy_from_slice(&pack(&eight(&parts.scales), &eight(&parts.mins)));
+    b
+}
+
 /// Writes f16 `d`, f16 `dmin` and the 6-bit scales and offsets of a block, and gives its integers.
 ///
 /// Where a sub-block's stored scale is 0, its integers stay those of the search.
@@ -165,11 +188,7 @@ fn finish(x: &[f32; 256], fits: &[Fit; 8], search: Search, header: &mut [u8; 16]
     let offsets = fits.map(|f| six_bits(inverse_offset * f.offset));
     header[..2].copy_from_slice(&half(max_scale / 63.0));
     header[2..4].copy_from_slice(&half(max_offset / 63.0));
-    for i in 0..4 {
-        header[4 + i] = scales[i] | scales[i + 4] >> 4 << 6;
-        header[8 + i] = offsets[i] | offsets[i + 4] >> 4 << 6;
-        header[12 + i] = scales[i + 4] & 15 | (offsets[i + 4] & 15) << 4;
-    }
+    header[4..].copy_from_slice(&pack(&scales, &offsets));
 
     let (d, dmin) = (super::f16_at(header, 0), super::f16_at(header, 2));
     let mut q = [0; 256];

@@ -5,7 +5,8 @@ use super::encode::{Encode, encode, finite_halves, half, inverse};
 use super::nonlinear::{self, SUB, VALUES};
 use super::panel::{self, Packed};
 use super::planes::{Codebook, Coded, Four};
-use super::{QuantType, f16_at, planes};
+use super::search::Parts;
+use super::{QuantType, f16_at, planes, q4_0};
 use crate::simd::{LANES, Simd};
 
 const BYTES: usize = 18;
@@ -59,6 +60,12 @@ impl Codebook for Values {
         table
     };
     const WIDE: bool = true;
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    b[..2].copy_from_slice(&parts.d());
+    q4_0::pack(parts.q32(), &mut b[2..]);
 }
 
 /// How IQ4_NL is encoded and stands in panels.

@@ -7,7 +7,8 @@ use super::iq4_nl::{Values, decode_32, encode_32};
 use super::nonlinear::{self, SUB};
 use super::panel::{self, Packed};
 use super::planes::{Coded, Four, Planes, put_nibbles};
-use super::{QuantType, f16_at};
+use super::search::Parts;
+use super::{QuantType, f16_at, q4_0};
 use crate::simd::{LANES, Simd};
 
 const BYTES: usize = 136;
@@ -40,6 +41,28 @@ fn scales(b: &[u8; BYTES]) -> [i8; 8] {
         let low = b[4 + i / 2] >> (i % 2 * 4) & 15;
         (low | ((high >> (2 * i) & 3) as u8) << 4) as i8 - 32
     })
+}
+
+/// The inverse of [`scales`].
+#[inline(always)]
+fn pack_scales(scales: &[i8; 8], block: &mut [u8]) {
+    block[2..8].fill(0);
+    let mut high = 0u16;
+    for (i, scale) in scales.iter().enumerate() {
+        let six_bits = (scale + 32) as u8;
+        block[4 + i / 2] |= (six_bits & 15) << (i % 2 * 4);
+        high |= u16::from(six_bits >> 4) << (2 * i);
+    }
+    block[2..4].copy_from_slice(&high.to_le_bytes());
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    b[..2].copy_from_slice(&parts.d());
+    pack_scales(parts.scales.first_chunk().expect("16 scales"), b);
+    for (q, b) in parts.q.as_chunks::<32>().0.iter().zip(b[8..].as_chunks_mut::<16>().0) {
+        q4_0::pack(q, b);
+    }
 }
 
 /// How IQ4_XS is encoded and stands in panels.
@@ -75,17 +98,14 @@ fn finish(x: &[f32; 256], scales: &[f32; 8], block: &mut [u8; BYTES]) {
     }
     let overflowed = scales.iter().any(|scale| scale.is_nan());
     let d = if overflowed { f32::NAN } else { -largest / 32.0 };
-    block[..8].fill(0);
     block[..2].copy_from_slice(&half(d));
-    let mut high = 0u16;
+    let mut multiples = [0; 8];
     for (i, (x, scale)) in x.as_chunks::<SUB>().0.iter().zip(scales).enumerate() {
         let rounded = nearest(inverse(d) * scale).clamp(-32, 31);
         encode_32(x, inverse(d * rounded as f32), &mut block[8 + 16 * i..24 + 16 * i]);
-        let six_bits = (rounded + 32) as u8;
-        block[4 + i / 2] |= (six_bits & 15) << (i % 2 * 4);
-        high |= u16::from(six_bits >> 4) << (2 * i);
+        multiples[i] = rounded as i8;
     }
-    block[2..4].copy_from_slice(&high.to_le_bytes());
+    pack_scales(&multiples, block);
 }
 
 impl Packed for Iq4Xs {

@@ -6,6 +6,7 @@ use super::affine::{self, Search};
 use super::encode::{Encode, encode, finite_halves, half, nearest};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -50,6 +51,16 @@ pub(super) fn pack_pairs(q: &[u8; 256], b: &mut [u8]) {
             *b = (0..4).fold(0, |bits, c| bits | (q[32 * c + i] & 3) << (2 * c));
         }
     }
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    for (b, (scale, min)) in b.iter_mut().zip(parts.scales.iter().zip(&parts.mins)) {
+        *b = scale.cast_unsigned() | min.cast_unsigned() << 4;
+    }
+    pack_pairs(&parts.q, &mut b[16..80]);
+    b[80..82].copy_from_slice(&parts.d());
+    b[82..].copy_from_slice(&parts.dmin());
 }
 
 /// How Q2_K is encoded and stands in panels.

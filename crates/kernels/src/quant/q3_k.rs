@@ -6,6 +6,7 @@ use super::descent::{self, LEVELS};
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes, q2_k};
 use crate::simd::Simd;
 
@@ -63,6 +64,22 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
     planes::bytes(std::array::from_fn(|g| low[g] | (high[g] >> sub & 0x0101_0101) << 2))
 }
 
+/// Writes a block of integers, each 4 more than what it stands for.
+#[inline(always)]
+fn pack(q: &[u8; 256], scales: &[i8; 16], d: [u8; 2], block: &mut [u8]) {
+    for i in 0..32 {
+        block[i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 2 << sub);
+    }
+    q2_k::pack_pairs(q, &mut block[32..96]);
+    pack_scales(scales, &mut block[96..108]);
+    block[108..].copy_from_slice(&d);
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    pack(&parts.q, &parts.scales, parts.d(), b);
+}
+
 /// How Q3_K is encoded and stands in panels.
 struct Q3K;
 
@@ -73,12 +90,7 @@ impl Encode for Q3K {
             // SAFETY: the caller's promise.
             let fits = unsafe { descent::fit_16::<S>(x) };
             let (d, scales, q) = descent::finish(x, &fits);
-            for i in 0..32 {
-                block[i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 2 << sub);
-            }
-            q2_k::pack_pairs(&q, &mut block[32..96]);
-            pack_scales(&scales, &mut block[96..108]);
-            block[108..].copy_from_slice(&d);
+            pack(&q, &scales, d, block);
         }
     }
 }

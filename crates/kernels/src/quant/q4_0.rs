@@ -2,6 +2,7 @@
 
 use super::encode::{Encode, encode, finite_halves, half, inverse, largest_magnitude, whole_parts};
 use super::panel::{self, Packed};
+use super::search::Parts;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -29,6 +30,20 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    b[..2].copy_from_slice(&parts.d());
+    pack(parts.q32(), &mut b[2..]);
+}
+
+/// The nibbles of 32 four-bit values.
+#[inline(always)]
+pub(super) fn pack(q: &[u8; 32], b: &mut [u8]) {
+    for i in 0..16 {
+        b[i] = q[i] | q[i + 16] << 4;
+    }
+}
+
 /// How Q4_0 is encoded and stands in panels.
 struct Q40;
 
@@ -42,9 +57,7 @@ impl Encode for Q40 {
                 (d, whole_parts::<S>(x, 0.0, inverse(d), 8.5, 15.0))
             };
             b[..2].copy_from_slice(&half(d));
-            for i in 0..16 {
-                b[2 + i] = q[i] | q[i + 16] << 4;
-            }
+            pack(&q, &mut b[2..]);
         }
     }
 }

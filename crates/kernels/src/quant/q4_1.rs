@@ -2,7 +2,8 @@
 
 use super::encode::{Encode, bounds, encode, finite_halves, half, inverse, whole_parts};
 use super::panel::{self, Packed};
-use super::{QuantType, f16_at, planes};
+use super::search::Parts;
+use super::{QuantType, f16_at, planes, q4_0};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 20;
@@ -29,6 +30,13 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    b[..2].copy_from_slice(&parts.d());
+    b[2..4].copy_from_slice(&half(-parts.dmin));
+    q4_0::pack(parts.q32(), &mut b[4..]);
+}
+
 /// How Q4_1 is encoded and stands in panels.
 struct Q41;
 
@@ -44,9 +52,7 @@ impl Encode for Q41 {
             };
             b[..2].copy_from_slice(&half(d));
             b[2..4].copy_from_slice(&half(min));
-            for i in 0..16 {
-                b[4 + i] = q[i] | q[i + 16] << 4;
-            }
+            q4_0::pack(&q, &mut b[4..]);
         }
     }
 }

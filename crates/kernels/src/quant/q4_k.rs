@@ -6,6 +6,7 @@ use super::affine::{self, Search};
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -78,6 +79,17 @@ pub(super) fn pack_scales(block: &[u8], row: usize, out: &mut [u8]) {
     }
 }
 
+#[inline(always)]
+fn write(header: &[u8; 16], q: &[u8; 256], block: &mut [u8]) {
+    block[..16].copy_from_slice(header);
+    pack_nibbles(q, &mut block[16..]);
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    write(&affine::header(parts), &parts.q, b);
+}
+
 /// How Q4_K is encoded and stands in panels.
 struct Q4K;
 
@@ -88,8 +100,7 @@ impl Encode for Q4K {
         // SAFETY: the caller's promise.
         unsafe {
             affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
-                block[..16].copy_from_slice(header);
-                pack_nibbles(q, &mut block[16..]);
+                write(header, q, block);
             });
         }
     }

@@ -3,6 +3,7 @@
 use super::encode::{Encode, encode, finite_halves, half, inverse, largest_magnitude, whole_parts};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -52,6 +53,12 @@ pub(super) fn pack(q: &[u8; 32], b: &mut [u8; 20]) {
     for i in 0..16 {
         b[4 + i] = q[i] & 15 | q[i + 16] << 4;
     }
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    b[..2].copy_from_slice(&parts.d());
+    pack(parts.q32(), b[2..].first_chunk_mut().expect("20 bytes follow"));
 }
 
 /// How Q5_0 is encoded and stands in panels.

@@ -3,6 +3,7 @@
 use super::encode::{Encode, bounds, encode, finite_halves, half, inverse, whole_parts};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes, q5_0};
 use crate::simd::Simd;
 
@@ -27,6 +28,13 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
             *value = d * f32::from(q) + m;
         }
     }
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    b[..2].copy_from_slice(&parts.d());
+    b[2..4].copy_from_slice(&half(-parts.dmin));
+    q5_0::pack(parts.q32(), b[4..].first_chunk_mut().expect("20 bytes follow"));
 }
 
 /// How Q5_1 is encoded and stands in panels.

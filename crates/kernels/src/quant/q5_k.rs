@@ -5,6 +5,7 @@ use super::affine::{self, Search};
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes, q4_k};
 use crate::simd::Simd;
 
@@ -41,6 +42,20 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
     planes::bytes(std::array::from_fn(|g| low[g] | (high[g] >> sub & 0x0101_0101) << 4))
 }
 
+#[inline(always)]
+fn write(header: &[u8; 16], q: &[u8; 256], block: &mut [u8]) {
+    block[..16].copy_from_slice(header);
+    for i in 0..32 {
+        block[16 + i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 4 << sub);
+    }
+    q4_k::pack_nibbles(q, &mut block[48..]);
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    write(&affine::header(parts), &parts.q, b);
+}
+
 /// How Q5_K is encoded and stands in panels.
 struct Q5K;
 
@@ -51,11 +66,7 @@ impl Encode for Q5K {
         // SAFETY: the caller's promise.
         unsafe {
             affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
-                block[..16].copy_from_slice(header);
-                for i in 0..32 {
-                    block[16 + i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 4 << sub);
-                }
-                q4_k::pack_nibbles(q, &mut block[48..]);
+                write(header, q, block);
             });
         }
     }

@@ -6,6 +6,7 @@
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes, symmetric};
 use crate::simd::Simd;
 
@@ -59,6 +60,11 @@ fn pack(q: &[u8; 256], scales: [i8; 16], d: [u8; 2], block: &mut [u8; BYTES]) {
     }
     block[192..208].copy_from_slice(&scales.map(|s| s as u8));
     block[208..].copy_from_slice(&d);
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    pack(&parts.q, parts.scales, parts.d(), b.first_chunk_mut().expect("a whole block"));
 }
 
 /// How Q6_K is encoded and stands in panels.

@@ -3,6 +3,7 @@
 use super::encode::{Encode, SHIFT, encode, finite_halves, half, inverse};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::search::Parts;
 use super::{QuantType, f16_at, planes};
 use crate::simd::{LANES, Simd};
 
@@ -26,6 +27,14 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
         for i in 0..32 {
             v[i] = d * f32::from(b[2 + i] as i8);
         }
+    }
+}
+
+/// Writes a block.
+pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
+    b[..2].copy_from_slice(&parts.d());
+    for (b, q) in b[2..].iter_mut().zip(parts.q32()) {
+        *b = q.wrapping_sub(127);
     }
 }
 
