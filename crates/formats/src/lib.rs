@@ -13,6 +13,7 @@ mod error;
 mod generation;
 pub mod gguf;
 pub mod hf;
+pub mod imatrix;
 mod mapped;
 mod new_file;
 mod new_folder;
