@@ -2,8 +2,8 @@
 
 use super::encode::{Encode, encode, finite_halves, half, inverse, largest_magnitude, whole_parts};
 use super::panel::{self, Packed};
-use super::search::Parts;
-use super::{QuantType, f16_at, planes};
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
+use super::{QuantType, f16_at, planes, symmetric};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 18;
@@ -15,7 +15,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q40>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q40>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Q40>(),
 };
@@ -30,17 +30,11 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Writes a block.
-pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
-    b[..2].copy_from_slice(&parts.d());
-    pack(parts.q32(), &mut b[2..]);
-}
-
-/// The nibbles of 32 four-bit values.
+/// 16 bytes of nibbles of 32 four-bit values.
 #[inline(always)]
 pub(super) fn pack(q: &[u8; 32], b: &mut [u8]) {
-    for i in 0..16 {
-        b[i] = q[i] | q[i + 16] << 4;
+    for (i, b) in b.iter_mut().enumerate() {
+        *b = q[i] | q[i + 16] << 4;
     }
 }
 
@@ -58,6 +52,22 @@ impl Encode for Q40 {
             };
             b[..2].copy_from_slice(&half(d));
             pack(&q, &mut b[2..]);
+        }
+    }
+}
+
+impl EncodeWeighted for Q40 {
+    const BLOCK: usize = 32;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::Row;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            symmetric::encode_32::<S, BYTES>(values, weights, blocks, 8, |d, q, b| {
+                b[..2].copy_from_slice(&d);
+                pack(q, &mut b[2..]);
+            });
         }
     }
 }

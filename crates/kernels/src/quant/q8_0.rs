@@ -3,7 +3,6 @@
 use super::encode::{Encode, SHIFT, encode, finite_halves, half, inverse};
 use super::panel::{self, Packed};
 use super::planes::Planes;
-use super::search::Parts;
 use super::{QuantType, f16_at, planes};
 use crate::simd::{LANES, Simd};
 
@@ -30,16 +29,8 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Writes a block.
-pub(super) fn write_parts(parts: &Parts, b: &mut [u8]) {
-    b[..2].copy_from_slice(&parts.d());
-    for (b, q) in b[2..].iter_mut().zip(parts.q32()) {
-        *b = q.wrapping_sub(127);
-    }
-}
-
 /// How Q8_0 is encoded and stands in panels.
-struct Q80;
+pub(crate) struct Q80;
 
 impl Encode for Q80 {
     #[inline(always)]

@@ -10,8 +10,8 @@
 mod block;
 mod levels;
 mod sub_block;
+mod write;
 
-use super::encode::half;
 use super::{DType, QuantType, iq4_nl, iq4_xs, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
 use crate::simd::{Kernel, Simd, Tier};
 
@@ -22,36 +22,19 @@ const SUBS: usize = 16;
 
 /// A block before it is packed.
 #[derive(Clone, Debug)]
-pub(super) struct Parts {
+struct Parts {
     /// f16 numbers.
-    pub d: f32,
-    pub dmin: f32,
-    pub scales: [i8; SUBS],
-    pub mins: [i8; SUBS],
+    d: f32,
+    dmin: f32,
+    scales: [i8; SUBS],
+    mins: [i8; SUBS],
     /// Which level each value has, from 0.
-    pub q: [u8; BLOCK],
-}
-
-impl Parts {
-    /// The bytes of `d`.
-    pub fn d(&self) -> [u8; 2] {
-        half(self.d)
-    }
-
-    /// The bytes of `dmin`.
-    pub fn dmin(&self) -> [u8; 2] {
-        half(self.dmin)
-    }
-
-    /// The integers of a block of 32.
-    pub fn q32(&self) -> &[u8; 32] {
-        self.q.first_chunk().expect("256 integers")
-    }
+    q: [u8; BLOCK],
 }
 
 /// What integers stand for, in units of a scale.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Levels {
+enum Levels {
     /// From the first to the last, one apart.
     Whole(i16, i16),
     /// Those of IQ4_NL.
@@ -91,18 +74,18 @@ static LATTICES: [Lattice; 12] = {
     }
     use Levels::{Nonlinear, Whole};
     [
-        row(&q4_0::TYPE, 32, Whole(-8, 7), ONE, NONE, q4_0::write_parts),
-        row(&q4_1::TYPE, 32, Whole(0, 15), ONE, ONE, q4_1::write_parts),
-        row(&q5_0::TYPE, 32, Whole(-16, 15), ONE, NONE, q5_0::write_parts),
-        row(&q5_1::TYPE, 32, Whole(0, 31), ONE, ONE, q5_1::write_parts),
-        row(&q8_0::TYPE, 32, Whole(-127, 127), ONE, NONE, q8_0::write_parts),
-        row(&iq4_nl::TYPE, 32, Nonlinear, ONE, NONE, iq4_nl::write_parts),
-        row(&q2_k::TYPE, 16, Whole(0, 3), (0, 15), (0, 15), q2_k::write_parts),
-        row(&q3_k::TYPE, 16, Whole(-4, 3), (-32, 31), NONE, q3_k::write_parts),
-        row(&q4_k::TYPE, 32, Whole(0, 15), (0, 63), (0, 63), q4_k::write_parts),
-        row(&q5_k::TYPE, 32, Whole(0, 31), (0, 63), (0, 63), q5_k::write_parts),
-        row(&q6_k::TYPE, 16, Whole(-32, 31), (-128, 127), NONE, q6_k::write_parts),
-        row(&iq4_xs::TYPE, 32, Nonlinear, (-32, 31), NONE, iq4_xs::write_parts),
+        row(&q4_0::TYPE, 32, Whole(-8, 7), ONE, NONE, write::q4_0),
+        row(&q4_1::TYPE, 32, Whole(0, 15), ONE, ONE, write::q4_1),
+        row(&q5_0::TYPE, 32, Whole(-16, 15), ONE, NONE, write::q5_0),
+        row(&q5_1::TYPE, 32, Whole(0, 31), ONE, ONE, write::q5_1),
+        row(&q8_0::TYPE, 32, Whole(-127, 127), ONE, NONE, write::q8_0),
+        row(&iq4_nl::TYPE, 32, Nonlinear, ONE, NONE, write::q4_0),
+        row(&q2_k::TYPE, 16, Whole(0, 3), (0, 15), (0, 15), write::q2_k),
+        row(&q3_k::TYPE, 16, Whole(-4, 3), (-32, 31), NONE, write::q3_k),
+        row(&q4_k::TYPE, 32, Whole(0, 15), (0, 63), (0, 63), write::q4_k),
+        row(&q5_k::TYPE, 32, Whole(0, 31), (0, 63), (0, 63), write::q5_k),
+        row(&q6_k::TYPE, 16, Whole(-32, 31), (-128, 127), NONE, write::q6_k),
+        row(&iq4_xs::TYPE, 32, Nonlinear, (-32, 31), NONE, write::iq4_xs),
     ]
 };
 
