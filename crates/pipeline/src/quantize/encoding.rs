@@ -12,7 +12,8 @@ pub enum Effort {
     /// The reference's: its bytes.
     #[default]
     Reference,
-    /// A search from there for the scales with the smallest squared error, weighted by importance where there is one.
+    /// A search from there for the scales with the smallest squared error, weighted by importance where there is one, and by
+    /// size otherwise.
     High,
 }
 
@@ -27,21 +28,24 @@ impl Effort {
 pub struct Encoding {
     to: DType,
     tier: Tier,
+    cols: usize,
     importance: Option<Importance>,
-    /// What a search weighs by, where there is to be one.
+    /// The importance as a search takes it.
     weights: Option<Importance>,
+    searched: bool,
 }
 
 impl Encoding {
     /// Of rows of `cols` values, whole blocks.
     pub fn new(to: DType, tier: Tier, cols: usize, effort: Effort, importance: Option<Importance>) -> Self {
-        let weights = || importance.as_ref().map_or_else(|| Importance::equal(cols), Importance::as_weights);
-        Self { to, tier, weights: effort.improves(to).then(weights), importance }
+        let searched = effort.improves(to);
+        let weights = importance.as_ref().filter(|_| searched).map(Importance::as_weights);
+        Self { to, tier, cols, importance, weights, searched }
     }
 
     /// Encodes whole rows, of which the first is the tensor's row `first_row`; `false` if the type cannot be made.
     pub fn encode(&self, values: &[f32], first_row: usize, out: &mut [u8]) -> bool {
-        let Self { to, tier, .. } = *self;
+        let Self { to, tier, cols, .. } = *self;
         let Some(encode) = to.encode else { return false };
         match (&self.importance, to.encode_weighted) {
             (Some(importance), Some(encode)) => {
@@ -49,11 +53,23 @@ impl Encoding {
             }
             _ => encode(tier, values, out),
         }
-        if let Some(weights) = &self.weights {
-            let improve =
-                |values: &[f32], columns: &[f32], out: &mut [u8]| search::improve(to, tier, values, columns, out);
-            weights.each(values, first_row, out, improve);
+        let improve = |values: &[f32], weights: &[f32], out: &mut [u8]| search::improve(to, tier, values, weights, out);
+        match &self.weights {
+            Some(weights) => weights.each(values, first_row, out, improve),
+            None if self.searched => {
+                for (row, out) in values.chunks_exact(cols).zip(out.chunks_exact_mut(to.row_bytes(cols))) {
+                    improve(row, &by_size(row), out);
+                }
+            }
+            None => {}
         }
         true
     }
+}
+
+/// Weights of a row's values where no importance is known. Large values count for more: among them are those that meet the
+/// large activations.
+fn by_size(row: &[f32]) -> Vec<f32> {
+    let mean_square = row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32;
+    row.iter().map(|v| (v * v + mean_square).sqrt()).collect()
 }
