@@ -102,6 +102,19 @@ impl Checkpoint {
         self.tensors.tensor(name)
     }
 
+    /// Lets bytes in memory stand in for those of a tensor, of the same type and shape, until [`Self::restore`].
+    ///
+    /// # Errors
+    /// There is no such tensor, or it has another number of bytes.
+    pub fn replace(&mut self, name: &str, data: Vec<u8>) -> Result<(), FormatError> {
+        self.tensors.replace(name, data)
+    }
+
+    /// Tensors have the bytes of their files again.
+    pub fn restore(&mut self) {
+        self.tensors.restore();
+    }
+
     /// The bytes of a tensor of any type, as they stand in its file.
     ///
     /// # Errors

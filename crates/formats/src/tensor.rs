@@ -162,6 +162,8 @@ pub(crate) struct TensorTable {
     /// In file order.
     pub infos: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
+    /// What stands in for tensors' bytes.
+    replaced: HashMap<String, Bytes>,
 }
 
 impl TensorTable {
@@ -182,7 +184,7 @@ impl TensorTable {
                 });
             }
         }
-        Ok(Self { files, infos, by_name })
+        Ok(Self { files, infos, by_name, replaced: HashMap::new() })
     }
 
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
@@ -201,6 +203,9 @@ impl TensorTable {
     /// There is no such tensor, or it lies outside its file.
     pub fn raw(&self, name: &str) -> Result<Bytes, FormatError> {
         let info = self.require(name)?;
+        if let Some(replaced) = self.replaced.get(name) {
+            return Ok(replaced.clone());
+        }
         let file = &self.files[info.file];
         let data = info.offset.checked_add(info.bytes).and_then(|end| file.bytes().slice(info.offset..end));
         data.ok_or_else(|| FormatError::Tensor {
@@ -227,6 +232,28 @@ impl TensorTable {
         })?;
         let data = self.raw(name)?;
         Ok(Tensor { name: info.name.clone(), dtype, shape: info.shape.clone(), data, file: file.clone() })
+    }
+
+    /// # Errors
+    /// There is no such tensor, or it has another number of bytes.
+    pub fn replace(&mut self, name: &str, data: Vec<u8>) -> Result<(), FormatError> {
+        let (expected, found) = (self.require(name)?.bytes, data.len());
+        match Bytes::new(Arc::new(data), 0..expected) {
+            Some(bytes) if found == expected => self.replaced.insert(name.to_owned(), bytes),
+            _ => {
+                return Err(FormatError::Tensor {
+                    path: self.path().to_owned(),
+                    tensor: name.to_owned(),
+                    expected: format!("{expected} bytes to stand in for it"),
+                    found: format!("{found}"),
+                });
+            }
+        };
+        Ok(())
+    }
+
+    pub fn restore(&mut self) {
+        self.replaced.clear();
     }
 
     /// The first file.

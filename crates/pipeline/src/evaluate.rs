@@ -17,7 +17,7 @@ use crate::scores::{Score, score};
 /// With fewer tokens in a window, its half would hold no prediction worth the name.
 const MIN_CONTEXT: usize = 8;
 /// Values of one batch's logits, 64 MiB: enough positions at once to compute at full speed, whatever the vocabulary.
-const LOGITS_AT_ONCE: usize = 16 << 20;
+pub(crate) const LOGITS_AT_ONCE: usize = 16 << 20;
 
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluateOptions {
@@ -159,7 +159,7 @@ fn check(
 }
 
 /// Scores logits `[tokens, vocab]` on several threads; each row's score is computed by one of them alone.
-fn score_rows(logits: &[f32], base: Option<&[f32]>, tokens: &[u32], threads: usize) -> Vec<Score> {
+pub(crate) fn score_rows(logits: &[f32], base: Option<&[f32]>, tokens: &[u32], threads: usize) -> Vec<Score> {
     let vocab = logits.len() / tokens.len();
     let per_thread = tokens.len().div_ceil(threads.max(1));
     let mut scores = vec![Score::default(); tokens.len()];

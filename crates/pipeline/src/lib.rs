@@ -3,6 +3,7 @@
 //!
 //! What measures runs on a backend's program alone, one sequence of pages at a time; no engine is needed.
 
+pub mod allocation;
 pub mod bench;
 mod cache;
 pub mod card;

@@ -4,6 +4,7 @@
 //! parallel and as a stream: beside the mapped source it holds a few million values at a time, whatever the model's size.
 
 mod choice;
+mod encoding;
 mod error;
 mod facts;
 mod file_type;
@@ -12,8 +13,12 @@ mod run;
 mod tensors;
 
 pub use choice::{TypeOptions, choose_types};
+pub use encoding::Effort;
+pub(crate) use encoding::Encoding;
 pub use error::QuantizeError;
 pub use facts::ModelFacts;
 pub use file_type::{FILE_TYPES, FileType};
+pub(crate) use importance::Importance;
 pub use run::{Progress, QuantizeOptions, QuantizedTensor, planned, quantize};
+pub(crate) use tensors::layer;
 pub use tensors::{TensorFacts, file_order};

@@ -13,7 +13,7 @@ use pipeline::card::Card;
 use pipeline::evaluate::Evaluation;
 use pipeline::gate::Gate;
 use pipeline::quantize::{
-    FILE_TYPES, FileType, QuantizeError, QuantizeOptions, QuantizedTensor, TypeOptions, quantize,
+    Effort, FILE_TYPES, FileType, QuantizeError, QuantizeOptions, QuantizedTensor, TypeOptions, quantize,
 };
 use regex::Regex;
 use serde_json::json;
@@ -28,7 +28,10 @@ use crate::ui::table::fields;
 
 /// Make a smaller file of a model
 ///
-/// Writes the types and the bytes that llama-quantize writes. With --text the result is compared with its source, and the
+/// Writes the types and the bytes that llama-quantize writes, unless --effort high asks for better blocks of the same types,
+/// or --target-bpw or --target-size for types by what they do to this model: tensors of one role in neighbouring layers are
+/// quantized together, the divergence from the source is measured on windows of --text, and the bytes go where they take
+/// away the most of it. With --text the result is compared with its source, and the
 /// figures are kept in the file, where `inspect` shows them; with --gate a result that breaks a bound is refused: nothing
 /// is written, and the status is 3.
 #[derive(clap::Args)]
@@ -37,6 +40,9 @@ Examples:
   edgeling quantize model-f16.gguf Q4_K_M --out model-q4_k_m.gguf
   edgeling quantize model-f16.gguf Q8_0 --out model-q8_0.gguf --text wiki.txt --gate 'kl<0.02,top1>0.97'
   edgeling quantize model-f16.gguf Q2_K_S --out model-q2_k_s.gguf --imatrix imatrix.gguf
+  edgeling quantize model-f16.gguf Q4_K_M --out model-q4_k_m.gguf --effort high --imatrix imatrix.gguf
+  edgeling quantize model-f16.gguf --target-size 400MB --out model.gguf --text wiki.txt --table sensitivity.json
+  edgeling quantize model-f16.gguf --target-bpw 4.5 --out model.gguf --text wiki.txt --effort high
   edgeling quantize model-f16.gguf Q4_0 --out model.gguf --tensor-type 'ffn_down=Q8_0' --embedding-type Q6_K
 
 Types: F32, F16, BF16, Q8_0, Q6_K, Q5_0, Q5_1, Q5_K_S, Q5_K_M, Q4_0, Q4_1, Q4_K_S, Q4_K_M, IQ4_NL, IQ4_XS, MXFP4_MOE (for
@@ -47,8 +53,10 @@ pub struct Args {
     #[arg(value_name = "SRC", help = MODEL_HELP)]
     source: String,
     /// The type, or the mix of types
-    #[arg(value_name = "TYPE", value_parser = file_type)]
-    file_type: &'static FileType,
+    #[arg(value_name = "TYPE", value_parser = file_type, required_unless_present = "target")]
+    file_type: Option<&'static FileType>,
+    #[command(flatten)]
+    target: TargetArgs,
     /// The file to write
     #[arg(long, value_name = "F.gguf", value_hint = clap::ValueHint::FilePath)]
     out: PathBuf,
@@ -70,6 +78,9 @@ pub struct Args {
     /// Weigh columns by this importance matrix, a file of `calibrate` or of llama-imatrix
     #[arg(long, value_name = "F", value_hint = clap::ValueHint::FilePath)]
     imatrix: Option<PathBuf>,
+    /// How much work goes into each block
+    #[arg(long, value_enum, default_value_t)]
+    effort: EffortArg,
     /// Take a source that is quantized already; its loss stays
     #[arg(long)]
     requantize: bool,
@@ -81,6 +92,24 @@ pub struct Args {
     /// Bounds that the result must keep, such as 'kl<0.02,top1>0.97'
     #[arg(long, value_name = "BOUNDS", requires = "text")]
     gate: Option<Gate>,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum EffortArg {
+    /// The bytes of llama-quantize
+    #[default]
+    Reference,
+    /// Blocks of the same types with less error, by importance where --imatrix is given; takes longer
+    High,
+}
+
+impl From<EffortArg> for Effort {
+    fn from(arg: EffortArg) -> Self {
+        match arg {
+            EffortArg::Reference => Self::Reference,
+            EffortArg::High => Self::High,
+        }
+    }
 }
 
 fn file_type(name: &str) -> Result<&'static FileType, String> {
@@ -98,6 +127,10 @@ fn tensor_type(text: &str) -> Result<(Regex, DType), String> {
     Ok((Regex::new(pattern).map_err(|error| error.to_string())?, dtype(name)?))
 }
 
+mod target;
+
+use target::{Target, TargetArgs};
+
 pub fn run(args: Args, context: &Context) -> Result<()> {
     if args.out.exists() && !args.force {
         let problem = format!("{} is there already", args.out.display());
@@ -110,22 +143,32 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     let source = Checkpoint::open(&path)?;
     let text = args.text.as_deref().map(evaluation::read_text).transpose()?;
     let imatrix = args.imatrix.as_deref().map(Imatrix::open).transpose()?.map(Arc::new);
-    let options = QuantizeOptions {
-        types: TypeOptions {
-            file_type: args.file_type,
+    let target = match (&text, args.file_type) {
+        (Some(text), None) => Some(args.target.choose(context, &path, text, &args, imatrix.as_deref())?),
+        _ => None,
+    };
+    let types = match (&target, args.file_type) {
+        (Some(target), _) => target.allocation.types.clone(),
+        (None, Some(file_type)) => TypeOptions {
+            file_type,
             pure: args.pure,
             output: args.output_type,
             embedding: args.embedding_type,
             tensors: args.tensor_type.clone(),
             imatrix: imatrix.is_some(),
         },
+        (None, None) => return Err(Usage("a TYPE or a target is needed".to_owned()).into()),
+    };
+    let options = QuantizeOptions {
+        types,
         requantize: args.requantize,
         threads: context.threads,
         imatrix,
+        effort: args.effort.into(),
     };
     let Some(text) = text else {
         let tensors = make(context, &source, &args.out, &options)?;
-        return say(context, &args, &tensors, None);
+        return say(context, &args, &tensors, None, None);
     };
     // Until it has been measured, the result has a name that goes with it.
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -140,14 +183,19 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
             return Err(Refused { gate: gate.to_string(), broken }.into());
         }
     }
-    let digest: String = Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    let digest = digest(&text);
     let tool = concat!("edgeling ", env!("CARGO_PKG_VERSION"));
     let base = path.file_name().map(|name| name.to_string_lossy());
     let card = Card::new(tool, base.as_deref(), &digest, args.window.context, &found);
     let made = Checkpoint::open(&unproven)?;
     let Config::Gguf(metadata) = made.config() else { bail!("{} is not GGUF", unproven.display()) };
     card.attach(&made, metadata, &args.out)?;
-    say(context, &args, &tensors, Some(&found))
+    say(context, &args, &tensors, Some(&found), target.as_ref())
+}
+
+/// SHA-256 in hexadecimal digits.
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether both paths lead to one file.
@@ -178,7 +226,13 @@ fn make(
     })
 }
 
-fn say(context: &Context, args: &Args, tensors: &[QuantizedTensor], found: Option<&Evaluation>) -> Result<()> {
+fn say(
+    context: &Context,
+    args: &Args,
+    tensors: &[QuantizedTensor],
+    found: Option<&Evaluation>,
+    target: Option<&Target>,
+) -> Result<()> {
     let size = std::fs::metadata(&args.out).with_context(|| format!("cannot read {}", args.out.display()))?.len();
     let values: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
     let bits = size as f64 * 8.0 / values.max(1) as f64;
@@ -187,9 +241,10 @@ fn say(context: &Context, args: &Args, tensors: &[QuantizedTensor], found: Optio
             .iter()
             .map(|t| json!({ "name": t.name, "shape": t.shape, "from": t.from.name, "to": t.to.name, "weighed": t.weighed }))
             .collect();
-        let name = args.file_type.name;
+        let name = args.file_type.map(|t| t.name);
         return context.ui.print_json(&json!({
             "out": args.out, "type": name, "bytes": size, "bits_per_weight": bits, "evaluation": found, "tensors": tensors,
+            "target": target.map(Target::json),
         }));
     }
     let mut rows = vec![
@@ -202,6 +257,10 @@ fn say(context: &Context, args: &Args, tensors: &[QuantizedTensor], found: Optio
         rows.push(("importance", format!("of {weighed} tensors")));
     }
     rows.extend(found.map(evaluation::rows).unwrap_or_default());
+    if let Some(target) = target {
+        rows.push(("KL estimated", format!("{:.6}", target.allocation.kl)));
+        context.ui.print(&target.rendered(context.ui.out))?;
+    }
     Ok(context.ui.print(&fields(&rows, context.ui.out))?)
 }
 

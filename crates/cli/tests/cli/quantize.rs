@@ -102,3 +102,92 @@ fn wrong_asks_are_refused() {
     let hugging_face = ["quantize", folder.to_str().unwrap(), "Q8_0", "--out", "unused.gguf"];
     case.edgeling.run(&hugging_face).failed(1, &["GGUF"]);
 }
+
+#[test]
+fn more_effort_makes_other_blocks_of_the_same_types() {
+    let case = Case::new();
+    let made = |file_type: &str, more: &[&str]| {
+        let report = case.edgeling.json(&case.args(file_type, &[more, &["--force", "--json"]].concat()));
+        (report["tensors"].clone(), fs::read(&case.out).unwrap())
+    };
+    for file_type in ["Q4_0", "Q4_K_M", "Q2_K"] {
+        let usual = made(file_type, &[]);
+        assert_eq!(made(file_type, &["--effort", "reference"]), usual, "{file_type}");
+        let better = made(file_type, &["--effort", "high", "--threads", "1"]);
+        assert_eq!(made(file_type, &["--effort", "high", "--threads", "2"]), better, "{file_type}");
+        assert_eq!((&better.0, better.1.len()), (&usual.0, usual.1.len()), "{file_type}");
+        assert_ne!(better.1, usual.1, "{file_type}");
+    }
+    case.edgeling.run(&case.args("Q4_0", &["--effort", "heroic"])).failed(2, &["reference", "high"]);
+}
+
+/// Arguments of a run that chooses types for a size.
+fn to_size<'a>(case: &'a Case, target: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    let fixed = ["quantize", &case.source, "--out", case.out.to_str().unwrap(), "--force"];
+    let measure = ["--text", &case.text, "--context", "32", "--windows", "2"];
+    [&fixed, target, &measure, more].concat()
+}
+
+#[test]
+fn a_file_has_the_size_that_was_asked_for() {
+    let case = Case::new();
+    let source = fs::metadata(&case.source).unwrap().len();
+    let sizes = [0.45, 0.6, 0.9].map(|share| (source as f64 * share) as u64);
+    let mut estimates = Vec::new();
+    for size in sizes {
+        let target = format!("{size}b");
+        let report = case.edgeling.json(&to_size(&case, &["--target-size", &target], &["--json"]));
+        let bytes = fs::metadata(&case.out).unwrap().len();
+        assert!(bytes <= size, "{bytes} of {size}");
+        assert_eq!(report["bytes"], bytes);
+        let rows = report["target"]["table"]["tensors"].as_array().unwrap();
+        for (row, chosen) in rows.iter().zip(report["target"]["chosen"].as_array().unwrap()) {
+            let of = |t: &&serde_json::Value| t["name"] == row["tensor"];
+            let made = report["tensors"].as_array().unwrap().iter().find(of).unwrap();
+            assert_eq!(made["to"], *chosen, "{}", row["tensor"]);
+        }
+        estimates.push(report["target"]["kl_estimated"].as_f64().unwrap());
+    }
+    assert!(estimates.is_sorted_by(|a, b| a > b), "{estimates:?}");
+    assert_eq!(case.left(), ["out.gguf", "text.txt"]);
+}
+
+#[test]
+fn what_was_measured_is_kept_and_chosen_from_again() {
+    let case = Case::new();
+    let table = case.edgeling.home.path().join("table.json").to_str().unwrap().to_owned();
+    let made = |more: &[&str]| {
+        case.edgeling.run(&to_size(&case, &["--target-bpw", "9"], more)).success();
+        fs::read(&case.out).unwrap()
+    };
+    let first = made(&["--threads", "1"]);
+    let kept = made(&["--threads", "2", "--table", &table]);
+    assert_eq!(kept, first);
+    let measured = fs::read(&table).unwrap();
+    assert_eq!(made(&["--table", &table]), first);
+    assert_eq!(fs::read(&table).unwrap(), measured);
+
+    fs::write(&case.text, "a winter in an inn ".repeat(40)).unwrap();
+    case.edgeling.run(&to_size(&case, &["--target-bpw", "9"], &["--table", &table])).failed(1, &["another text"]);
+    fs::write(&table, "{}").unwrap();
+    case.edgeling
+        .run(&to_size(&case, &["--target-bpw", "9"], &["--table", &table]))
+        .failed(1, &["table.json", "--table"]);
+}
+
+#[test]
+fn targets_that_make_no_sense_are_refused() {
+    let case = Case::new();
+    let without_type = ["quantize", &case.source, "--out", case.out.to_str().unwrap()];
+    case.edgeling.run(&without_type).failed(2, &["TYPE"]);
+    let bpw = ["--target-bpw", "4.5"];
+    case.edgeling.run(&[&without_type[..], &bpw].concat()).failed(2, &["--text"]);
+    case.edgeling
+        .run(&case.args("Q4_0", &[&bpw[..], &["--text", &case.text]].concat()))
+        .failed(2, &["cannot be used with"]);
+    case.edgeling.run(&to_size(&case, &bpw, &["--target-size", "4MB"])).failed(2, &["cannot be used with"]);
+    case.edgeling.run(&case.args("Q4_0", &["--table", "t.json"])).failed(2, &["--target"]);
+    case.edgeling.run(&to_size(&case, &["--target-size", "4 parsecs"], &[])).failed(2, &["400MB"]);
+    case.edgeling.run(&to_size(&case, &["--target-bpw", "0.1"], &[])).failed(1, &["the smallest that can be made has"]);
+    assert_eq!(case.left(), ["text.txt"]);
+}

@@ -43,6 +43,19 @@ fn scales(b: &[u8; BYTES]) -> [i8; 8] {
     })
 }
 
+/// The inverse of [`scales`].
+#[inline(always)]
+pub(super) fn pack_scales(scales: &[i8; 8], block: &mut [u8]) {
+    block[2..8].fill(0);
+    let mut high = 0u16;
+    for (i, scale) in scales.iter().enumerate() {
+        let six_bits = (scale + 32) as u8;
+        block[4 + i / 2] |= (six_bits & 15) << (i % 2 * 4);
+        high |= u16::from(six_bits >> 4) << (2 * i);
+    }
+    block[2..4].copy_from_slice(&high.to_le_bytes());
+}
+
 /// How IQ4_XS is encoded and stands in panels.
 struct Iq4Xs;
 
@@ -95,17 +108,14 @@ fn finish(x: &[f32; 256], scales: &[f32; 8], block: &mut [u8; BYTES]) {
     }
     let overflowed = scales.iter().any(|scale| scale.is_nan());
     let d = if overflowed { f32::NAN } else { -largest / 32.0 };
-    block[..8].fill(0);
     block[..2].copy_from_slice(&half(d));
-    let mut high = 0u16;
+    let mut multiples = [0; 8];
     for (i, (x, scale)) in x.as_chunks::<SUB>().0.iter().zip(scales).enumerate() {
         let rounded = nearest(inverse(d) * scale).clamp(-32, 31);
         encode_32(x, inverse(d * rounded as f32), &mut block[8 + 16 * i..24 + 16 * i]);
-        let six_bits = (rounded + 32) as u8;
-        block[4 + i / 2] |= (six_bits & 15) << (i % 2 * 4);
-        high |= u16::from(six_bits >> 4) << (2 * i);
+        multiples[i] = rounded as i8;
     }
-    block[2..4].copy_from_slice(&high.to_le_bytes());
+    pack_scales(&multiples, block);
 }
 
 impl Packed for Iq4Xs {

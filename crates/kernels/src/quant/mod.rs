@@ -37,6 +37,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+pub mod search;
 mod splits;
 mod symmetric;
 mod tq1_0;

@@ -37,6 +37,22 @@ pub(super) fn nearest(v: f32) -> u8 {
     BOUNDS.iter().map(|bound| u8::from(v >= *bound)).sum()
 }
 
+/// The nearest of [`VALUES`] in each lane, as [`nearest`].
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(super) unsafe fn nearest_16<S: Simd>(v: S::F) -> S::F {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut q = S::splat(f32::from(VALUES[0]));
+        for (bound, value) in BOUNDS.iter().zip(&VALUES[1..]) {
+            q = S::select_lt(v, S::splat(*bound), q, S::splat(f32::from(*value)));
+        }
+        q
+    }
+}
+
 /// The best scale; 0 if all values are tiny.
 #[cfg(test)]
 fn fit(x: &[f32; SUB], w: &[f32; SUB]) -> f32 {
@@ -139,10 +155,7 @@ unsafe fn sums_16<S: Simd>(x: &[S::F; SUB], w: &[S::F; SUB], inverse: S::F) -> (
         let (mut sum_qx, mut sum_qq) = (S::splat(0.0), S::splat(0.0));
         for (x, w) in x.iter().zip(w) {
             let scaled = S::mul(inverse, *x);
-            let mut q = S::splat(f32::from(VALUES[0]));
-            for (bound, value) in BOUNDS.iter().zip(&VALUES[1..]) {
-                q = S::select_lt(scaled, S::splat(*bound), q, S::splat(f32::from(*value)));
-            }
+            let q = nearest_16::<S>(scaled);
             sum_qx = S::add(sum_qx, S::mul(S::mul(*w, q), *x));
             sum_qq = S::add(sum_qq, S::mul(S::mul(*w, q), q));
         }

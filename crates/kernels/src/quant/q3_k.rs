@@ -91,7 +91,7 @@ impl EncodeWeighted for Q3K {
 
 /// Writes a block of f16 `d`, scales and integers.
 #[inline(always)]
-fn pack((d, scales, q): ([u8; 2], [i8; 16], [u8; 256]), block: &mut [u8; BYTES]) {
+pub(super) fn pack((d, scales, q): ([u8; 2], [i8; 16], [u8; 256]), block: &mut [u8; BYTES]) {
     for i in 0..32 {
         block[i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 2 << sub);
     }

@@ -42,6 +42,15 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
     planes::bytes(std::array::from_fn(|g| low[g] | (high[g] >> sub & 0x0101_0101) << 4))
 }
 
+/// The fifth bits and nibbles of a block.
+#[inline(always)]
+pub(super) fn pack(q: &[u8; 256], b: &mut [u8]) {
+    for i in 0..32 {
+        b[i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 4 << sub);
+    }
+    q4_k::pack_nibbles(q, &mut b[32..]);
+}
+
 /// How Q5_K is encoded and stands in panels.
 struct Q5K;
 
@@ -72,12 +81,7 @@ impl EncodeWeighted for Q5K {
 #[inline(always)]
 unsafe fn encode_by<S: Simd>(search: Search, values: &[f32], weights: Option<&[f32]>, blocks: &mut [u8]) {
     let header = |of: &Scales<8>, block: &mut [u8; BYTES]| affine::encode_header(of, 63, block);
-    let write = |q: &[u8; 256], block: &mut [u8; BYTES]| {
-        for i in 0..32 {
-            block[16 + i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 4 << sub);
-        }
-        q4_k::pack_nibbles(q, &mut block[48..]);
-    };
+    let write = |q: &[u8; 256], block: &mut [u8; BYTES]| pack(q, &mut block[16..]);
     // SAFETY: the caller's promise.
     unsafe { affine::encode_blocks::<S, 32, 8, BYTES>(values, weights, blocks, (search, 63), header, write) }
 }

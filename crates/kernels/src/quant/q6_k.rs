@@ -49,7 +49,7 @@ fn quants(b: &[u8; BYTES], sub: usize) -> [u8; 32] {
 
 /// Writes a block; the inverse of [`quants`].
 #[inline(always)]
-fn pack(q: &[u8; 256], scales: [i8; 16], d: [u8; 2], block: &mut [u8; BYTES]) {
+pub(super) fn pack(q: &[u8; 256], scales: [i8; 16], d: [u8; 2], block: &mut [u8; BYTES]) {
     for (half, q) in q.as_chunks::<128>().0.iter().enumerate() {
         for i in 0..32 {
             let quarters = [q[i], q[i + 32], q[i + 64], q[i + 96]];

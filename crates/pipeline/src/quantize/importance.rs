@@ -3,19 +3,20 @@
 use formats::gguf::MetadataBuilder;
 use formats::imatrix::Imatrix;
 use kernels::DType;
-use kernels::quant::WeightedEncoder;
-use kernels::simd::Tier;
 
 use super::error::QuantizeError;
-use super::run::QuantizedTensor;
 use super::tensors::{Category, TensorFacts};
 
 /// The bytes of text that the reference keeps of what it writes about the matrix.
 const TEXT: usize = 127;
 
-/// What a tensor's columns matter, where its type asks for that.
+/// The least weight of a column in a search, as a share of the mean: columns that the calibration text left alone still
+/// count for something.
+const LEAST: f32 = 1e-4;
+
+/// What a tensor's columns matter.
+#[derive(Clone, Debug)]
 pub struct Importance {
-    encode: WeightedEncoder,
     /// `[experts, cols]`
     columns: Vec<f32>,
     cols: usize,
@@ -27,25 +28,51 @@ impl Importance {
     ///
     /// # Errors
     /// Numbers that are no sums of squares.
-    pub fn of(imatrix: &Imatrix, tensor: &QuantizedTensor) -> Result<Option<Self>, QuantizeError> {
-        let Some(encode) = tensor.to.encode_weighted else { return Ok(None) };
-        let Some(entry) = imatrix.entry(&tensor.name) else { return Ok(None) };
-        let (_, matrix) = split(&tensor.shape);
+    pub fn of(imatrix: &Imatrix, name: &str, shape: &[usize]) -> Result<Option<Self>, QuantizeError> {
+        let Some(entry) = imatrix.entry(name) else { return Ok(None) };
+        let (_, matrix) = split(shape);
         let &[rows_per_expert, cols] = matrix else { return Ok(None) };
-        Ok(Some(Self { encode, columns: entry.means()?, cols, rows_per_expert }))
+        Ok(Some(Self { columns: entry.means()?, cols, rows_per_expert }))
     }
 
-    /// Encodes whole rows of `values`, of which the first is the tensor's row `first_row`.
-    pub fn encode(&self, tier: Tier, values: &[f32], first_row: usize, out: &mut [u8]) {
+    /// All columns of all rows matter the same.
+    pub fn equal(cols: usize) -> Self {
+        Self { columns: vec![1.0; cols], cols, rows_per_expert: usize::MAX }
+    }
+
+    /// With a mean of one for each expert and none that is nothing: what a search weighs squares by.
+    pub fn as_weights(&self) -> Self {
+        let mut columns = self.columns.clone();
+        for columns in columns.chunks_exact_mut(self.cols) {
+            let mean = columns.iter().map(|v| f64::from(*v)).sum::<f64>() / self.cols as f64;
+            let scale = if mean > 0.0 { (1.0 / mean) as f32 } else { 1.0 };
+            columns.iter_mut().for_each(|v| *v = (*v * scale).max(LEAST));
+        }
+        Self { columns, ..*self }
+    }
+
+    /// Of a row of the tensor.
+    pub fn columns(&self, row: usize) -> &[f32] {
+        &self.columns[row / self.rows_per_expert * self.cols..][..self.cols]
+    }
+
+    /// Whether it is of a tensor of this shape.
+    pub fn fits(&self, shape: &[usize]) -> bool {
+        let (experts, matrix) = split(shape);
+        self.columns.len() == experts.iter().product::<usize>() * matrix.last().copied().unwrap_or(1)
+    }
+
+    /// Gives whole rows of `values` to `encode`, of which the first is the tensor's row `first_row`: those of one expert at a
+    /// time, with the importance of their columns and their place in `out`.
+    pub fn each(&self, values: &[f32], first_row: usize, out: &mut [u8], encode: impl Fn(&[f32], &[f32], &mut [u8])) {
         let rows = values.len() / self.cols;
         let bytes = out.len() / rows.max(1);
         let mut row = 0;
         while row < rows {
-            let (expert, within) = ((first_row + row) / self.rows_per_expert, (first_row + row) % self.rows_per_expert);
+            let within = (first_row + row) % self.rows_per_expert;
             let end = rows.min(row + self.rows_per_expert - within);
-            let columns = &self.columns[expert * self.cols..][..self.cols];
-            let values = &values[row * self.cols..end * self.cols];
-            (self.encode)(tier, values, columns, &mut out[row * bytes..end * bytes]);
+            let columns = self.columns(first_row + row);
+            encode(&values[row * self.cols..end * self.cols], columns, &mut out[row * bytes..end * bytes]);
             row = end;
         }
     }

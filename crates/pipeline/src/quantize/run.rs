@@ -12,6 +12,7 @@ use kernels::simd::Tier;
 use rayon::prelude::*;
 
 use super::choice::{TypeOptions, choose_types, needs_imatrix};
+use super::encoding::{Effort, Encoding};
 use super::error::QuantizeError;
 use super::facts::ModelFacts;
 use super::importance::{self, Importance};
@@ -34,12 +35,13 @@ pub struct QuantizeOptions {
     pub threads: usize,
     /// What types that can weigh columns weigh them by.
     pub imatrix: Option<Arc<Imatrix>>,
+    pub effort: Effort,
 }
 
 impl QuantizeOptions {
     /// The types and nothing else.
     pub fn new(types: TypeOptions) -> Self {
-        Self { types, requantize: false, threads: 0, imatrix: None }
+        Self { types, requantize: false, threads: 0, imatrix: None, effort: Effort::Reference }
     }
 }
 
@@ -117,10 +119,12 @@ pub fn quantize(
                 }
             };
             let importance = match &options.imatrix {
-                Some(imatrix) if tensor.weighed => Importance::of(imatrix, tensor)?,
+                Some(imatrix) if tensor.weighed => Importance::of(imatrix, &tensor.name, &tensor.shape)?,
                 _ => None,
             };
-            Job { tensor: &data, to: tensor.to, tier, importance }.run(&mut writer, &mut after_slab)?;
+            let cols = tensor.shape.last().copied().unwrap_or(1);
+            let encoding = Encoding::new(tensor.to, tier, cols, options.effort, importance);
+            Job { tensor: &data, to: tensor.to, encoding }.run(&mut writer, &mut after_slab)?;
         }
         Ok::<_, QuantizeError>(())
     })?;
@@ -170,7 +174,7 @@ pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<Qua
             to,
             bytes_in: info.bytes,
             bytes_out: info.elements() / to.block * to.bytes,
-            weighed: covered && facts.dtype != to && to.encode_weighted.is_some(),
+            weighed: covered && facts.dtype != to && (to.encode_weighted.is_some() || options.effort.improves(to)),
         });
     }
     match imatrix {
@@ -185,8 +189,7 @@ pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<Qua
 struct Job<'a> {
     tensor: &'a Tensor,
     to: DType,
-    tier: Tier,
-    importance: Option<Importance>,
+    encoding: Encoding,
 }
 
 impl Job<'_> {
@@ -244,12 +247,8 @@ impl Job<'_> {
                 out.copy_from_slice(chunk);
                 return Ok(());
             }
-            match &self.importance {
-                Some(importance) => importance.encode(self.tier, values, first_row, out),
-                None => {
-                    let unweighed = || QuantizeError::NeedsImatrix { tensor: self.tensor.name.clone(), dtype: to };
-                    to.encode.ok_or_else(unweighed)?(self.tier, values, out);
-                }
+            if !self.encoding.encode(values, first_row, out) {
+                return Err(QuantizeError::NeedsImatrix { tensor: self.tensor.name.clone(), dtype: to });
             }
             if (to.finite)(out) {
                 Ok(())

@@ -20,7 +20,7 @@ pub fn file_order(a: &str, b: &str) -> Ordering {
 }
 
 /// The number N of a name `blk.N.…`.
-pub(super) fn layer(name: &str) -> Option<u32> {
+pub(crate) fn layer(name: &str) -> Option<u32> {
     let rest = name.strip_prefix("blk.")?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     rest[..digits].parse().ok()
@@ -110,7 +110,7 @@ impl TensorFacts<'_> {
     }
 
     /// Whether the tensor may change its type: matrices and stacks of matrices with few exceptions, no vectors.
-    pub(super) fn may_change(&self) -> bool {
+    pub(crate) fn may_change(&self) -> bool {
         let vector = self.shape.iter().rev().skip(1).all(|&n| n == 1);
         let kept = KEPT.iter().any(|part| self.name.contains(part)) || KEPT_NAMES.contains(&self.name);
         !vector && self.name.ends_with("weight") && !kept

@@ -1,0 +1,76 @@
+//! How the rows of one tensor become blocks.
+
+use kernels::DType;
+use kernels::quant::search;
+use kernels::simd::Tier;
+
+use super::importance::Importance;
+
+/// How much work goes into a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// The reference's: its bytes.
+    #[default]
+    Reference,
+    /// A search from there for the scales with the smallest squared error, weighted by importance where there is one, and by
+    /// size otherwise.
+    High,
+}
+
+impl Effort {
+    /// Whether it makes other blocks of a type than the reference does.
+    pub fn improves(self, dtype: DType) -> bool {
+        self == Self::High && search::searchable(dtype)
+    }
+}
+
+/// How rows of a tensor are encoded.
+pub struct Encoding {
+    to: DType,
+    tier: Tier,
+    cols: usize,
+    importance: Option<Importance>,
+    /// The importance as a search takes it.
+    weights: Option<Importance>,
+    searched: bool,
+}
+
+impl Encoding {
+    /// Of rows of `cols` values, whole blocks.
+    pub fn new(to: DType, tier: Tier, cols: usize, effort: Effort, importance: Option<Importance>) -> Self {
+        let searched = effort.improves(to);
+        let weights = importance.as_ref().filter(|_| searched).map(Importance::as_weights);
+        Self { to, tier, cols, importance, weights, searched }
+    }
+
+    /// Encodes whole rows, of which the first is the tensor's row `first_row`; `false` if the type is
+    /// made with an importance only, and there is none.
+    pub fn encode(&self, values: &[f32], first_row: usize, out: &mut [u8]) -> bool {
+        let Self { to, tier, cols, .. } = *self;
+        match (&self.importance, to.encode_weighted, to.encode) {
+            (Some(importance), Some(encode), _) => {
+                importance.each(values, first_row, out, |values, columns, out| encode(tier, values, columns, out));
+            }
+            (_, _, Some(encode)) => encode(tier, values, out),
+            _ => return false,
+        }
+        let improve = |values: &[f32], weights: &[f32], out: &mut [u8]| search::improve(to, tier, values, weights, out);
+        match &self.weights {
+            Some(weights) => weights.each(values, first_row, out, improve),
+            None if self.searched => {
+                for (row, out) in values.chunks_exact(cols).zip(out.chunks_exact_mut(to.row_bytes(cols))) {
+                    improve(row, &by_size(row), out);
+                }
+            }
+            None => {}
+        }
+        true
+    }
+}
+
+/// Weights of a row's values where no importance is known. Large values count for more: among them are those that meet the
+/// large activations.
+fn by_size(row: &[f32]) -> Vec<f32> {
+    let mean_square = row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32;
+    row.iter().map(|v| (v * v + mean_square).sqrt()).collect()
+}
