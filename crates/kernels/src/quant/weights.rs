@@ -48,6 +48,9 @@ pub(super) fn encode_weighted<E: EncodeWeighted>(tier: Tier, values: &[f32], imp
             unsafe { E::encode_weighted::<S>(values, &weights, blocks) }
         }
     }
+    if values.is_empty() {
+        return;
+    }
     let tier = if tier.available() { tier } else { Tier::Scalar };
     // SAFETY: the tier is available.
     unsafe { tier.run(Run(values, importance, blocks, PhantomData::<E>)) }
