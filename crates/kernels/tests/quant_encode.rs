@@ -132,6 +132,7 @@ fn by_importance_scales_that_overflow_are_found() {
             Tier::all_available().for_each(|tier| drop(encode_weighted(dtype, tier, &values, &importance)));
         }
         assert!(encode_weighted(dtype, tier, &[], &importance).is_empty());
+        assert!(encode_weighted(dtype, tier, &[], &[]).is_empty());
     }
 }
 

@@ -64,6 +64,9 @@ fn encode_by<E: EncodeWeighted>(tier: Tier, values: &[f32], weights: &[f32], blo
             unsafe { E::encode_weighted::<S>(self.0, self.1, self.2) }
         }
     }
+    if values.is_empty() {
+        return;
+    }
     let tier = if tier.available() { tier } else { Tier::Scalar };
     // SAFETY: the tier is available.
     unsafe { tier.run(Run(values, weights, blocks, PhantomData::<E>)) }
