@@ -13,10 +13,12 @@ use model::tokenizer::Tokenizer;
 use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, main_type, orders_of, shape_of};
 use super::stream::{Change, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
-use crate::quantize::FileType;
+use crate::quantize::FILE_TYPES;
 
 /// The version of the block layouts, a constant since 2023.
 const QUANTIZATION_VERSION: u32 = 2;
+/// The file type of types that have none of their own.
+const UNNAMED: u32 = 1024;
 
 /// Writes the checkpoint as the GGUF file `target`, which appears when it is whole.
 ///
@@ -38,7 +40,7 @@ pub fn to_gguf(
     }
     // Checks every tensor's presence and shape.
     model::build_plan(source)?;
-    let steps = steps(source, architecture, &config, &Types::new(source, options)?)?;
+    let steps = steps(source, architecture, &config, &Types::new(source, To::Gguf, options)?)?;
     let rope = config.rope.tensors();
     let metadata = metadata(source, hf, architecture, &config, &steps)?;
 
@@ -78,9 +80,16 @@ fn steps(
         let found = source.tensor(&info.name)?.dtype;
         if let Some(assemblies) = architecture.unpacked(source, config, &plain) {
             for Assembly { name, shape, pieces } in assemblies {
-                let dtype = if is_router(&name) { DType::F32 } else { types.matrix(found) };
+                let dtype = if is_router(&name) { DType::F32 } else { types.kept(found) };
                 let target = NewTensor { name, dtype, shape };
-                steps.push(Step { parts: Part::of(pieces), target, rows: None, columns: None, change: Change::None });
+                steps.push(Step {
+                    parts: Part::of(pieces),
+                    target,
+                    rows: None,
+                    columns: None,
+                    change: Change::None,
+                    float: None,
+                });
             }
             continue;
         }
@@ -88,12 +97,12 @@ fn steps(
             .to_canonical(&plain)
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
         let matrix = info.shape.len() > 1 && !is_router(&name) && !is_conv(&name);
-        let dtype = if matrix { types.matrix(found) } else { DType::F32 };
+        let dtype = if matrix { types.kept(found) } else { DType::F32 };
         let (rows, columns) = orders_of(architecture, config, &name, To::Gguf);
         let change = change_of(config.norms.plus_one, &name, To::Gguf);
         let shape = shape_of(&name, &info.shape, To::Gguf);
         let target = NewTensor { name, dtype, shape };
-        steps.push(Step { parts: Part::whole(&info.name), target, rows, columns, change });
+        steps.push(Step { parts: Part::whole(&info.name), target, rows, columns, change, float: None });
     }
     Ok(steps)
 }
@@ -126,7 +135,8 @@ fn metadata(
         out.set("general.license", &licence);
     }
     architecture.gguf_keys(config, &mut out, hf.path())?;
-    let file_type = FileType::from_name(main_type(steps).name).map_or(0, |t| t.id);
+    let main = main_type(steps);
+    let file_type = FILE_TYPES.iter().find(|t| t.dtype == main).map_or(UNNAMED, |t| t.id);
     out.set("general.file_type", &file_type);
     out.set("general.quantization_version", &QUANTIZATION_VERSION);
     write_tokenizer(source, hf, config, &generation, &mut out)?;
