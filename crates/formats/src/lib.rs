@@ -13,6 +13,7 @@ mod error;
 mod generation;
 pub mod gguf;
 pub mod hf;
+pub mod imatrix;
 mod mapped;
 pub mod mlx;
 mod new_file;

@@ -7,6 +7,7 @@ mod choice;
 mod error;
 mod facts;
 mod file_type;
+mod importance;
 mod run;
 mod tensors;
 

@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use formats::imatrix::Imatrix;
 use formats::{Checkpoint, Config};
 use hub::Missing;
 use kernels::DType;
@@ -34,6 +36,7 @@ use crate::ui::table::fields;
 Examples:
   edgeling quantize model-f16.gguf Q4_K_M --out model-q4_k_m.gguf
   edgeling quantize model-f16.gguf Q8_0 --out model-q8_0.gguf --text wiki.txt --gate 'kl<0.02,top1>0.97'
+  edgeling quantize model-f16.gguf Q2_K_S --out model-q2_k_s.gguf --imatrix imatrix.gguf
   edgeling quantize model-f16.gguf Q4_0 --out model.gguf --tensor-type 'ffn_down=Q8_0' --embedding-type Q6_K
 
 Types: F32, F16, BF16, Q8_0, Q6_K, Q5_0, Q5_1, Q5_K_S, Q5_K_M, Q4_0, Q4_1, Q4_K_S, Q4_K_M, IQ4_NL, IQ4_XS, MXFP4_MOE (for
@@ -63,6 +66,9 @@ pub struct Args {
     /// The type of the token embeddings
     #[arg(long, value_name = "TYPE", value_parser = dtype)]
     embedding_type: Option<DType>,
+    /// Weigh columns by this importance matrix, a file of `calibrate` or of llama-imatrix
+    #[arg(long, value_name = "F", value_hint = clap::ValueHint::FilePath)]
+    imatrix: Option<PathBuf>,
     /// Take a source that is quantized already; its loss stays
     #[arg(long)]
     requantize: bool,
@@ -102,6 +108,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     }
     let source = Checkpoint::open(&path)?;
     let text = args.text.as_deref().map(evaluation::read_text).transpose()?;
+    let imatrix = args.imatrix.as_deref().map(Imatrix::open).transpose()?.map(Arc::new);
     let options = QuantizeOptions {
         types: TypeOptions {
             file_type: args.file_type,
@@ -109,9 +116,11 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
             output: args.output_type,
             embedding: args.embedding_type,
             tensors: args.tensor_type.clone(),
+            imatrix: imatrix.is_some(),
         },
         requantize: args.requantize,
         threads: context.threads,
+        imatrix,
     };
     let Some(text) = text else {
         let tensors = make(context, &source, &args.out, &options)?;
@@ -175,7 +184,7 @@ fn say(context: &Context, args: &Args, tensors: &[QuantizedTensor], found: Optio
     if context.ui.json {
         let tensors: Vec<_> = tensors
             .iter()
-            .map(|t| json!({ "name": t.name, "shape": t.shape, "from": t.from.name, "to": t.to.name }))
+            .map(|t| json!({ "name": t.name, "shape": t.shape, "from": t.from.name, "to": t.to.name, "weighed": t.weighed }))
             .collect();
         let name = args.file_type.name;
         return context.ui.print_json(&json!({
@@ -187,6 +196,10 @@ fn say(context: &Context, args: &Args, tensors: &[QuantizedTensor], found: Optio
         ("size", format!("{}, {bits:.2} bits per weight", human::bytes(size))),
         ("types", types(tensors)),
     ];
+    if args.imatrix.is_some() {
+        let weighed = tensors.iter().filter(|t| t.weighed).count();
+        rows.push(("importance", format!("of {weighed} tensors")));
+    }
     rows.extend(found.map(evaluation::rows).unwrap_or_default());
     Ok(context.ui.print(&fields(&rows, context.ui.out))?)
 }

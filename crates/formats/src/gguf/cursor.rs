@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 4;
 const INCOMPLETE: &str = "the file is incomplete or damaged: get it again";
 
 /// A position in a header. No read goes past the end; all counts are compared with the bytes that are left.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     /// At most `bytes.len()`.
     at: usize,

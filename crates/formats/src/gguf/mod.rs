@@ -4,7 +4,7 @@
 //! tensors, each a name, a u32 dimension count, u64 dimensions (innermost first), a u32 type and a u64 offset. The data
 //! follows at the next multiple of `general.alignment`, and offsets count from there. A string is a u64 length and bytes.
 
-mod cursor;
+pub(crate) mod cursor;
 mod from_value;
 mod header;
 mod metadata;

@@ -21,6 +21,7 @@ mod mlx;
 mod mxfp4;
 mod mxfp8;
 mod nonlinear;
+mod nonnegative;
 mod nvfp4;
 pub mod panel;
 pub mod planes;
@@ -39,19 +40,22 @@ mod q8_0;
 mod symmetric;
 mod tq1_0;
 mod tq2_0;
+mod weights;
 
 use crate::simd::Tier;
 
 pub use f16::F16;
 pub use f32::F32;
 pub use group_affine::GroupAffine;
+pub(crate) use q8_0::Q80;
 
 /// Encodes whole blocks of finite values, to the bytes of ggml's reference quantizers on every tier. Scales that overflow
 /// come out infinite or NaN.
 pub type Encoder = fn(tier: Tier, values: &[f32], blocks: &mut [u8]);
 
 /// Encodes whole rows by the importance of their columns, to the bytes of ggml's reference quantizers with an importance
-/// matrix, on every tier. `values` is n × `importance.len()`, whose length is a multiple of the block.
+/// matrix, on every tier. `values` is n × `importance.len()`, whose length is a multiple of the block; an importance is
+/// finite and not negative. Where squares of values overflow, a scale comes out infinite or NaN.
 pub type WeightedEncoder = fn(tier: Tier, values: &[f32], importance: &[f32], blocks: &mut [u8]);
 
 /// A storage type; rows of it are whole blocks.

@@ -25,12 +25,16 @@ pub struct TypeOptions {
     pub embedding: Option<DType>,
     /// Types of tensors whose names match, the first match first. They count only where the file type is a quantized one.
     pub tensors: Vec<(Regex, DType)>,
+    /// Whether there is an importance matrix, which some mixes spend their bits otherwise with. [`quantize`] knows by itself.
+    ///
+    /// [`quantize`]: super::quantize
+    pub imatrix: bool,
 }
 
 impl TypeOptions {
     /// The file type and nothing else.
     pub fn new(file_type: &'static FileType) -> Self {
-        Self { file_type, pure: false, output: None, embedding: None, tensors: Vec::new() }
+        Self { file_type, pure: false, output: None, embedding: None, tensors: Vec::new(), imatrix: false }
     }
 
     /// Adds a type for the tensors whose names match: `PATTERN=TYPE`, such as `blk\.0\.ffn_down=Q8_0`. A pattern may match
@@ -124,6 +128,7 @@ impl Rules<'_> {
         let FileType { dtype: default, mix, .. } = *self.options.file_type;
         let eight_experts = self.model.experts == 8;
         let falcon = self.model.architecture == "falcon";
+        let imatrix = self.options.imatrix;
         Ok(match category {
             Category::Output => self.output(tensor),
             Category::Embedding if self.tied => self.output(tensor),
@@ -185,7 +190,9 @@ impl Rules<'_> {
                     Mix::Q4KM if !falcon && more => DType::Q6_K,
                     Mix::Q5KM if more => DType::Q6_K,
                     Mix::Q4KS if !falcon && early => DType::Q5_K,
-                    Mix::Iq4 if early => DType::Q5_K,
+                    Mix::Iq4 if early && !imatrix => DType::Q5_K,
+                    Mix::Plain if early && imatrix && default == DType::Q4_0 => DType::Q4_1,
+                    Mix::Plain if early && imatrix && default == DType::Q5_0 => DType::Q5_1,
                     _ => default,
                 }
             }

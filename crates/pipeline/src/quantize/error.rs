@@ -38,6 +38,18 @@ pub enum QuantizeError {
     #[error("tensor {tensor}: {dtype} in this mix needs an importance matrix")]
     NeedsImatrix { tensor: String, dtype: DType },
 
+    /// The importance matrix there is says nothing of such a tensor.
+    #[error("tensor {tensor}: {dtype} needs its importance, expected it among the {entries} entries of the matrix")]
+    Unweighed { tensor: String, dtype: DType, entries: usize },
+
+    /// The importance matrix is one of another model.
+    #[error("tensor {tensor}: expected the importance of {expected} columns, found that of {found}")]
+    Columns { tensor: String, expected: usize, found: usize },
+
+    /// The importance matrix is one of another model altogether.
+    #[error("expected the importance of this model's tensors, found none among {entries} entries")]
+    OtherImatrix { entries: usize },
+
     #[error("tensor {tensor}, row {row}: expected finite numbers, found infinity or NaN")]
     NotFinite { tensor: String, row: usize },
 
@@ -65,7 +77,13 @@ impl QuantizeError {
             Self::Blocks { .. } => {
                 Some("a type in blocks of 32 may fit: Q8_0, Q5_1, Q5_0, Q4_1, Q4_0; F16 always does")
             }
-            Self::NeedsImatrix { .. } => Some("Q2_K and all larger types need none"),
+            Self::NeedsImatrix { .. } => Some(
+                "make one from a text with `calibrate` and give it with --imatrix; Q2_K and all larger types need none",
+            ),
+            Self::Unweighed { .. } => Some("Q2_K and all larger types need none: give one for it with --tensor-type"),
+            Self::Columns { .. } | Self::OtherImatrix { .. } => {
+                Some("make the importance matrix from this model, or from a file of it in another type")
+            }
             Self::NotFinite { .. } => Some("the source is damaged: get it again"),
             Self::TooLarge { .. } => Some("BF16 holds numbers of any size that F32 does"),
             _ => None,

@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
+use formats::imatrix::Imatrix;
 use formats::{Checkpoint, Config, Tensor};
 use kernels::DType;
 use kernels::simd::Tier;
@@ -12,11 +14,12 @@ use rayon::prelude::*;
 use super::choice::{TypeOptions, choose_types, needs_imatrix};
 use super::error::QuantizeError;
 use super::facts::ModelFacts;
+use super::importance::{self, Importance};
 use super::tensors::{TensorFacts, file_order};
 
-/// Values that are read, encoded and written at a time: enough to keep many threads busy.
+/// Values that are read, encoded and written at a time, in whole rows: enough to keep many threads busy.
 const SLAB: usize = 1 << 22;
-/// Values that a thread takes at a time: their floats stay in its caches. A multiple of every block.
+/// Values that a thread takes at a time, in whole rows: their floats stay in its caches.
 const CHUNK: usize = 1 << 14;
 /// The value of `general.quantization_version`: the layout of blocks that GGUF has had since 2023.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -29,6 +32,15 @@ pub struct QuantizeOptions {
     pub requantize: bool,
     /// How many threads; 0 for one per core.
     pub threads: usize,
+    /// What types that can weigh columns weigh them by.
+    pub imatrix: Option<Arc<Imatrix>>,
+}
+
+impl QuantizeOptions {
+    /// The types and nothing else.
+    pub fn new(types: TypeOptions) -> Self {
+        Self { types, requantize: false, threads: 0, imatrix: None }
+    }
 }
 
 /// A tensor of the result.
@@ -43,6 +55,8 @@ pub struct QuantizedTensor {
     pub bytes_in: usize,
     /// Bytes in the result, without padding.
     pub bytes_out: usize,
+    /// Whether its columns were weighed by their importance.
+    pub weighed: bool,
 }
 
 /// How far the work is. Told after each slab, and at the end of each tensor.
@@ -60,11 +74,12 @@ pub struct Progress<'a> {
 /// Quantizes a GGUF checkpoint to the file `target`, which appears when it is whole. The result lists the tensors in file
 /// order. `progress` may break off the work, and nothing is left then.
 ///
-/// The metadata is the source's, but for the file type, the quantization version and what is said of shards.
+/// The metadata is the source's, but for the file type, the quantization version, what is said of shards and of an
+/// importance matrix.
 ///
 /// # Errors
-/// The source is not GGUF, is quantized already, or holds what cannot be quantized; a type that was asked for does not fit;
-/// the target cannot be written.
+/// The source is not GGUF, is quantized already, or holds what cannot be quantized; a type that was asked for does not fit,
+/// or needs an importance matrix that is not there; that is not of this model; the target cannot be written.
 pub fn quantize(
     source: &Checkpoint,
     target: &Path,
@@ -79,6 +94,9 @@ pub fn quantize(
     keys.set("general.quantization_version", &QUANTIZATION_VERSION);
     keys.set("general.file_type", &options.types.file_type.id);
     ["split.no", "split.count", "split.tensors.count"].into_iter().for_each(|key| keys.remove(key));
+    if let Some(imatrix) = &options.imatrix {
+        importance::describe(imatrix, &mut keys);
+    }
     let new: Vec<_> =
         tensors.iter().map(|t| NewTensor { name: t.name.clone(), dtype: t.to, shape: t.shape.clone() }).collect();
     let mut writer = GgufWriter::create(target, &keys, &new)?;
@@ -98,7 +116,11 @@ pub fn quantize(
                     ControlFlow::Break(()) => Err(QuantizeError::Interrupted),
                 }
             };
-            Job { tensor: &data, to: tensor.to, tier }.run(&mut writer, &mut after_slab)?;
+            let importance = match &options.imatrix {
+                Some(imatrix) if tensor.weighed => Importance::of(imatrix, tensor)?,
+                _ => None,
+            };
+            Job { tensor: &data, to: tensor.to, tier, importance }.run(&mut writer, &mut after_slab)?;
         }
         Ok::<_, QuantizeError>(())
     })?;
@@ -120,7 +142,9 @@ pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<Qua
         Ok(TensorFacts { name: &info.name, shape: &info.shape, dtype })
     });
     let facts = facts.collect::<Result<Vec<_>, QuantizeError>>()?;
-    let types = choose_types(&model, &facts, &options.types)?;
+    let imatrix = options.imatrix.as_deref();
+    let type_options = TypeOptions { imatrix: imatrix.is_some(), ..options.types.clone() };
+    let types = choose_types(&model, &facts, &type_options)?;
 
     let mut tensors = Vec::with_capacity(infos.len());
     for ((info, facts), to) in infos.iter().zip(facts).zip(types) {
@@ -130,8 +154,16 @@ pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<Qua
         if facts.dtype != to && to.encode.is_none() {
             return Err(QuantizeError::NotMade { tensor: info.name.clone(), dtype: to });
         }
-        if needs_imatrix(&facts, to, options.types.file_type) {
-            return Err(QuantizeError::NeedsImatrix { tensor: info.name.clone(), dtype: to });
+        let covered = imatrix.map_or(Ok(false), |imatrix| importance::covers(imatrix, &facts, to))?;
+        if !covered && needs_imatrix(&facts, to, options.types.file_type) {
+            let (tensor, dtype) = (info.name.clone(), to);
+            match imatrix.map(|imatrix| imatrix.len()) {
+                None => return Err(QuantizeError::NeedsImatrix { tensor, dtype }),
+                Some(entries) if facts.dtype != to => {
+                    return Err(QuantizeError::Unweighed { tensor, dtype, entries });
+                }
+                Some(_) => {}
+            }
         }
         tensors.push(QuantizedTensor {
             name: info.name.clone(),
@@ -140,9 +172,15 @@ pub fn planned(source: &Checkpoint, options: &QuantizeOptions) -> Result<Vec<Qua
             to,
             bytes_in: info.bytes,
             bytes_out: info.elements() / to.block * to.bytes,
+            weighed: covered && facts.dtype != to && to.encode_weighted.is_some(),
         });
     }
-    Ok(tensors)
+    match imatrix {
+        Some(imatrix) if !infos.iter().any(|info| imatrix.entry(&info.name).is_some()) => {
+            Err(QuantizeError::OtherImatrix { entries: imatrix.len() })
+        }
+        _ => Ok(tensors),
+    }
 }
 
 /// One tensor's way from the source to the file.
@@ -150,6 +188,7 @@ struct Job<'a> {
     tensor: &'a Tensor,
     to: DType,
     tier: Tier,
+    importance: Option<Importance>,
 }
 
 impl Job<'_> {
@@ -160,13 +199,13 @@ impl Job<'_> {
         after_slab: &mut (impl FnMut(usize) -> Result<(), QuantizeError> + Send),
     ) -> Result<(), QuantizeError> {
         let Tensor { name, data, dtype: from, .. } = self.tensor;
-        let slab_bytes = SLAB / from.block * from.bytes;
+        let slab_bytes = self.rows_in(SLAB) * from.row_bytes(self.cols());
         let (mut ready, mut next) = (Vec::new(), Vec::new());
         for start in (0..data.len()).step_by(slab_bytes) {
             let end = data.len().min(start + slab_bytes);
-            let first_value = start / from.bytes * from.block;
+            let first_row = start / from.row_bytes(self.cols());
             let (written, encoded) =
-                rayon::join(|| writer.write(name, &ready), || self.encode(&data[start..end], first_value, &mut next));
+                rayon::join(|| writer.write(name, &ready), || self.encode(&data[start..end], first_row, &mut next));
             written?;
             encoded?;
             if let Some(slab) = data.slice(start..end) {
@@ -178,25 +217,42 @@ impl Job<'_> {
         Ok(writer.write(name, &ready)?)
     }
 
-    /// Encodes a part of the tensor that starts at value `first_value` into `out`.
-    fn encode(&self, source: &[u8], first_value: usize, out: &mut Vec<u8>) -> Result<(), QuantizeError> {
-        let (from, to) = (self.tensor.dtype, self.to);
-        out.resize(source.len() / from.bytes * from.block / to.block * to.bytes, 0);
-        let chunks = source.par_chunks(CHUNK / from.block * from.bytes);
-        let outs = out.par_chunks_mut(CHUNK / to.block * to.bytes);
+    /// Values in a row.
+    fn cols(&self) -> usize {
+        self.tensor.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Whole rows of about so many values.
+    fn rows_in(&self, values: usize) -> usize {
+        (values / self.cols()).max(1)
+    }
+
+    /// Encodes rows of the tensor from `first_row` on into `out`.
+    fn encode(&self, source: &[u8], first_row: usize, out: &mut Vec<u8>) -> Result<(), QuantizeError> {
+        let (from, to, cols) = (self.tensor.dtype, self.to, self.cols());
+        out.resize(source.len() / from.row_bytes(cols) * to.row_bytes(cols), 0);
+        let rows = self.rows_in(CHUNK);
+        let chunks = source.par_chunks(rows * from.row_bytes(cols));
+        let outs = out.par_chunks_mut(rows * to.row_bytes(cols));
         chunks.zip(outs).enumerate().try_for_each_init(Vec::new, |values: &mut Vec<f32>, (i, (chunk, out))| {
+            let first_row = first_row + i * rows;
             values.resize(chunk.len() / from.bytes * from.block, 0.0);
             (from.decode)(chunk, values);
             if !all_finite(values) {
                 let at = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-                return Err(self.not_finite(first_value + i * CHUNK + at));
+                return Err(self.not_finite(first_row + at / cols));
             }
             if from == to {
                 out.copy_from_slice(chunk);
                 return Ok(());
             }
-            let unmade = || QuantizeError::NotMade { tensor: self.tensor.name.clone(), dtype: to };
-            to.encode.ok_or_else(unmade)?(self.tier, values, out);
+            match &self.importance {
+                Some(importance) => importance.encode(self.tier, values, first_row, out),
+                None => {
+                    let unmade = || QuantizeError::NotMade { tensor: self.tensor.name.clone(), dtype: to };
+                    to.encode.ok_or_else(unmade)?(self.tier, values, out);
+                }
+            }
             if (to.finite)(out) {
                 Ok(())
             } else {
@@ -205,9 +261,8 @@ impl Job<'_> {
         })
     }
 
-    fn not_finite(&self, value: usize) -> QuantizeError {
-        let cols = self.tensor.shape.last().copied().unwrap_or(1);
-        QuantizeError::NotFinite { tensor: self.tensor.name.clone(), row: value / cols }
+    fn not_finite(&self, row: usize) -> QuantizeError {
+        QuantizeError::NotFinite { tensor: self.tensor.name.clone(), row }
     }
 }
 

@@ -42,7 +42,7 @@ fn options(arguments: &[&str]) -> QuantizeOptions {
             other => panic!("no option {other}"),
         }
     }
-    QuantizeOptions { types, requantize, threads: 0 }
+    QuantizeOptions { requantize, ..QuantizeOptions::new(types) }
 }
 
 /// Does every run of a reference, and compares. Results stay in `folder`.

@@ -14,7 +14,7 @@ use crate::{go_on, models};
 
 fn options(file_type: &str) -> QuantizeOptions {
     let types = TypeOptions::new(FileType::from_name(file_type).unwrap());
-    QuantizeOptions { types, requantize: false, threads: 2 }
+    QuantizeOptions { threads: 2, ..QuantizeOptions::new(types) }
 }
 
 /// Quantizes a model of a few tensors, and gives the error. Nothing but the source is left.
