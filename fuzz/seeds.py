@@ -37,8 +37,8 @@ def gguf() -> None:
 
 
 def quant_blocks() -> None:
-    # A type's place in the table, and bytes for a few of its blocks.
-    for kind in range(28):
+    # A type's place among all, and bytes for a few of its blocks. The affine ones come last, nine for each number of bits.
+    for kind in [*range(29), *range(29, 29 + 54, 9)]:
         put("quant_blocks", f"type-{kind}", bytes([kind]) + random.Random(kind).randbytes(700))
 
 
@@ -122,6 +122,22 @@ def pytorch() -> None:
         put("pytorch", "pickle", archive.read(name))
 
 
+def npz() -> None:
+    def array(descr: str, shape: str, data: int) -> bytes:
+        header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+        return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + bytes(data)
+
+    put("npz", "matrix", array("<f2", "(2, 3)", 12))
+    put("npz", "vector", array("<u4", "(4,)", 16))
+    put("npz", "overflow", array("<f4", f"({2**63}, {2**63})", 8))
+    put("npz", "version-2", b"\x93NUMPY\x02\0" + struct.pack("<I", 2**31) + b"{}")
+    saved = io.BytesIO()
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr("a.weight.npy", array("<u4", "(1, 4)", 16))
+        archive.writestr("a.scales.npy", array("<f2", "(1, 1)", 2))
+    put("npz", "archive", saved.getvalue())
+
+
 def bundle() -> None:
     layer = b"GGUF" + bytes(60)
     kind = "application/vnd.oci.image"
@@ -182,5 +198,5 @@ def link() -> bytes:
 
 
 if __name__ == "__main__":
-    for make in (gguf, quant_blocks, safetensors, tokenizer_json, chat_template, pytorch, bundle):
+    for make in (gguf, quant_blocks, safetensors, tokenizer_json, chat_template, pytorch, npz, bundle):
         make()

@@ -66,7 +66,8 @@ def per_multiply(program: Path) -> dict[str, float]:
         of = lambda loop: sum(op.startswith(multiply) for _, op, _ in code[loop[0] : loop[1] + 1])
         best = max(inner, key=of, default=None)
         if best and of(best):
-            counts[found[1]] = round((best[1] - best[0] + 1) / of(best), 3)
+            # Of the types in one file, the one with the most.
+            counts[found[1]] = max(counts.get(found[1], 0), round((best[1] - best[0] + 1) / of(best), 3))
     return counts
 
 

@@ -159,6 +159,7 @@ impl Facts {
         Ok(Self {
             format: match checkpoint.format() {
                 Format::Gguf => "gguf",
+                Format::HuggingFace if checkpoint.is_mlx() => "mlx",
                 Format::HuggingFace => "hf",
             },
             architecture: checkpoint.architecture()?.to_owned(),

@@ -8,7 +8,9 @@ use crate::gguf::{self, Metadata};
 use crate::hf::{CONFIG_FILE, GENERATION_FILE, HfConfig, JsonFile, TOKENIZER_FILE, TokenizerConfig, model_card};
 use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
 use crate::tensor::TensorTable;
-use crate::{ChatTemplates, FormatError, GenerationDefaults, Tensor, TensorInfo, TokenizerFiles, pytorch, safetensors};
+use crate::{
+    ChatTemplates, FormatError, GenerationDefaults, Tensor, TensorInfo, TokenizerFiles, mlx, pytorch, safetensors,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -38,8 +40,8 @@ enum Settings {
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file (any shard of it), or a folder in Hugging Face layout with `config.json` and
-    /// safetensors, or weights of PyTorch where there are none.
+    /// Opens a GGUF file (any shard of it), or a folder in Hugging Face or MLX layout with `config.json` and
+    /// safetensors, or archives of NumPy arrays or weights of PyTorch where there are none.
     ///
     /// # Errors
     /// Neither of them, or files that break the rules of their format.
@@ -48,7 +50,14 @@ impl Checkpoint {
             check_folder(path)?;
             let config = HfConfig::open(&path.join(CONFIG_FILE))?;
             let generation = JsonFile::open_optional(&path.join(GENERATION_FILE))?;
-            let tensors = if has_safetensors(path) { safetensors::open(path)? } else { pytorch::open(path)? };
+            let mut tensors = match path {
+                _ if has_safetensors(path) => safetensors::open(path)?,
+                _ if path.join(mlx::NPZ_FILE).exists() => mlx::open_npz(path)?,
+                _ => pytorch::open(path)?,
+            };
+            if let Some(quantization) = mlx::Quantization::of(&config)? {
+                mlx::merge(&mut tensors, &quantization)?;
+            }
             (Settings::HuggingFace { config, generation }, tensors)
         } else {
             let (metadata, tensors) = gguf::open(path)?;
@@ -67,6 +76,11 @@ impl Checkpoint {
             Settings::Gguf(_) => Format::Gguf,
             Settings::HuggingFace { .. } => Format::HuggingFace,
         }
+    }
+
+    /// Whether it is a folder with matrices that MLX has quantized.
+    pub fn is_mlx(&self) -> bool {
+        matches!(&self.settings, Settings::HuggingFace { config, .. } if matches!(mlx::Quantization::of(config), Ok(Some(_))))
     }
 
     pub fn config(&self) -> Config<'_> {
@@ -179,8 +193,8 @@ fn has_safetensors(folder: &Path) -> bool {
 /// Says what a folder is that holds no model in Hugging Face layout.
 fn check_folder(folder: &Path) -> Result<(), FormatError> {
     let has = |name: &str| folder.join(name).exists();
-    let pytorch = has(pytorch::SINGLE_FILE) || has(pytorch::INDEX_FILE);
-    if has(CONFIG_FILE) && (has_safetensors(folder) || pytorch) {
+    let others = [pytorch::SINGLE_FILE, pytorch::INDEX_FILE, mlx::NPZ_FILE].into_iter().any(has);
+    if has(CONFIG_FILE) && (has_safetensors(folder) || others) {
         return Ok(());
     }
     let entries = std::fs::read_dir(folder).map_err(FormatError::io(folder))?;

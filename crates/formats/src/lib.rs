@@ -1,8 +1,8 @@
 //! Checkpoints on disk.
 //!
 //! Everything that reads a model sees a [`Checkpoint`]: settings, tokenizer, chat template, and tensors as ranges of mapped
-//! files. `gguf`, `safetensors` and `pytorch` parse headers, `hf` reads the JSON files of a Hugging Face folder; `gguf`, `safetensors`
-//! and `npy` write files, which appear whole or not at all ([`NewFile`], [`NewFolder`]).
+//! files. `gguf`, `safetensors` and `pytorch` parse headers, `hf` reads the JSON files of a Hugging Face folder, `mlx` makes one
+//! tensor of the parts of a quantized matrix; `gguf`, `safetensors` and `npy` write files, which appear whole or not at all ([`NewFile`], [`NewFolder`]).
 //!
 //! Files are untrusted. Parsing is safe Rust; each count, length and offset is compared with the size of the file before
 //! it is used, and nothing is allocated that the file's size does not justify.
@@ -15,6 +15,7 @@ pub mod gguf;
 pub mod hf;
 pub mod imatrix;
 mod mapped;
+pub mod mlx;
 mod new_file;
 mod new_folder;
 pub mod npy;
@@ -23,6 +24,7 @@ pub mod safetensors;
 mod sniff;
 mod tensor;
 mod tokenizer_files;
+mod zip;
 
 pub use chat_template::ChatTemplates;
 pub use checkpoint::{Checkpoint, Config, Format};

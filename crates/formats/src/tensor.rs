@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kernels::DType;
 use kernels::plan::{Bytes, Weight};
 
+use crate::mlx::Matrix;
 use crate::{FormatError, MappedFile};
 
 /// A storage type as its file names it; [`Self::dtype`] says whether it can be read.
@@ -17,6 +18,8 @@ pub enum RawType {
     Ggml(u32),
     /// The type's name in safetensors files; those of PyTorch are given the same names.
     Safetensors(String),
+    /// Of a quantized matrix of MLX, whose parts have types of their own.
+    Known(DType),
 }
 
 impl RawType {
@@ -30,6 +33,7 @@ impl RawType {
                 "BF16" => Some(DType::BF16),
                 _ => None,
             },
+            Self::Known(dtype) => Some(*dtype),
         }
     }
 }
@@ -61,7 +65,7 @@ impl RawType {
     fn refused(&self) -> String {
         let why = match self {
             Self::Ggml(id) => NOT_READ.iter().find(|(known, ..)| known == id).map(|(.., why)| why),
-            Self::Safetensors(_) => None,
+            Self::Safetensors(_) | Self::Known(_) => None,
         };
         why.map_or_else(|| self.to_string(), |why| format!("{self}, {why}"))
     }
@@ -76,6 +80,7 @@ impl std::fmt::Display for RawType {
                 None => f.pad(&format!("ggml type {id}")),
             },
             (Self::Safetensors(name), None) => f.pad(name),
+            (Self::Known(dtype), None) => dtype.fmt(f),
         }
     }
 }
@@ -123,7 +128,9 @@ impl Tensor {
     /// Decodes all values, row-major.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.shape.iter().product()];
-        (self.dtype.decode)(&self.data, &mut values);
+        if let Some(blocks) = self.data.read(0..self.data.len()) {
+            (self.dtype.decode)(&blocks, &mut values);
+        }
         values
     }
 
@@ -164,6 +171,9 @@ pub(crate) struct TensorTable {
     by_name: HashMap<String, usize>,
     /// What stands in for tensors' bytes.
     replaced: HashMap<String, Bytes>,
+    /// Those that are put together from others, by name, and the others.
+    matrices: HashMap<String, Matrix>,
+    parts: HashMap<String, TensorInfo>,
 }
 
 impl TensorTable {
@@ -184,7 +194,34 @@ impl TensorTable {
                 });
             }
         }
-        Ok(Self { files, infos, by_name, replaced: HashMap::new() })
+        let (replaced, matrices, parts) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { files, infos, by_name, replaced, matrices, parts })
+    }
+
+    /// Puts tensors that are made of others in the place of the first of these.
+    ///
+    /// # Errors
+    /// Two tensors have the same name.
+    pub fn merge(&mut self, merged: Vec<(TensorInfo, Matrix)>) -> Result<(), FormatError> {
+        let mut made = HashMap::new();
+        for (info, matrix) in merged {
+            made.extend(matrix.parts().iter().map(|part| (part.clone(), None)));
+            self.matrices.insert(info.name.clone(), matrix);
+            made.insert(info.name.clone(), Some(info));
+        }
+        let (mut infos, mut parts) = (Vec::new(), HashMap::new());
+        for info in std::mem::take(&mut self.infos) {
+            match made.remove(&info.name) {
+                None => infos.push(info),
+                Some(whole) => {
+                    infos.extend(whole);
+                    parts.insert(info.name.clone(), info);
+                }
+            }
+        }
+        let table = Self::new(std::mem::take(&mut self.files), infos)?;
+        *self = Self { matrices: std::mem::take(&mut self.matrices), parts, ..table };
+        Ok(())
     }
 
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
@@ -202,15 +239,23 @@ impl TensorTable {
     /// # Errors
     /// There is no such tensor, or it lies outside its file.
     pub fn raw(&self, name: &str) -> Result<Bytes, FormatError> {
-        let info = self.require(name)?;
         if let Some(replaced) = self.replaced.get(name) {
             return Ok(replaced.clone());
         }
+        let place = |info: &TensorInfo| self.place(info);
+        match self.matrices.get(name) {
+            Some(matrix) => matrix.blocks(|part| self.parts.get(part).map_or_else(|| self.raw(part), place)),
+            None => place(self.require(name)?),
+        }
+    }
+
+    /// The bytes of a tensor in its file.
+    fn place(&self, info: &TensorInfo) -> Result<Bytes, FormatError> {
         let file = &self.files[info.file];
         let data = info.offset.checked_add(info.bytes).and_then(|end| file.bytes().slice(info.offset..end));
         data.ok_or_else(|| FormatError::Tensor {
             path: file.path().to_owned(),
-            tensor: name.to_owned(),
+            tensor: info.name.clone(),
             expected: "data inside the file".to_owned(),
             found: format!("offset {}", info.offset),
         })
@@ -222,7 +267,7 @@ impl TensorTable {
         let info = self.require(name)?;
         let file = &self.files[info.file];
         let dtype = info.dtype().ok_or_else(|| {
-            let readable: Vec<_> = DType::all().map(|t| t.name).collect();
+            let readable: Vec<_> = DType::in_gguf().map(|t| t.name).collect();
             FormatError::Tensor {
                 path: file.path().to_owned(),
                 tensor: name.to_owned(),

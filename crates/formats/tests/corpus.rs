@@ -1,7 +1,11 @@
 //! The corpora of the fuzz targets, replayed.
 
+#[path = "../../../fuzz/src/archive.rs"]
+mod archive;
 #[path = "../../../fuzz/src/gguf.rs"]
 mod gguf;
+#[path = "../../../fuzz/src/npz.rs"]
+mod npz;
 #[path = "../../../fuzz/src/pytorch.rs"]
 mod pytorch;
 #[path = "../../../fuzz/src/replay.rs"]
@@ -14,4 +18,5 @@ fn corpora() {
     replay::replay("gguf", gguf::run);
     replay::replay("safetensors", safetensors::run);
     replay::replay("pytorch", pytorch::run);
+    replay::replay("npz", npz::run);
 }

@@ -24,7 +24,7 @@ fn tensors() -> Vec<(NewTensor, Vec<u8>)> {
 fn write(folder: &Path, shard_bytes: u64) {
     let all = tensors();
     let infos: Vec<_> = all.iter().map(|(info, _)| info.clone()).collect();
-    let mut writer = SafetensorsWriter::create(folder, &infos, shard_bytes).unwrap();
+    let mut writer = SafetensorsWriter::create(folder, &infos, shard_bytes, "pt").unwrap();
     for (info, data) in &all {
         for piece in data.chunks(7) {
             writer.write(&info.name, piece).unwrap();
@@ -81,7 +81,7 @@ fn shards_hold_no_more_than_asked_for_but_one_tensor() {
 fn what_is_not_as_planned_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let tensor = |name: &str, dtype: DType| NewTensor { name: name.to_owned(), dtype, shape: vec![32] };
-    let create = |tensors: &[NewTensor]| SafetensorsWriter::create(folder.path(), tensors, 1 << 20);
+    let create = |tensors: &[NewTensor]| SafetensorsWriter::create(folder.path(), tensors, 1 << 20, "pt");
     assert!(create(&[tensor("a", DType::F32), tensor("a", DType::F32)]).is_err());
     assert!(create(&[tensor("a", DType::Q8_0)]).is_err());
     let mut writer = create(&[tensor("a", DType::F32), tensor("b", DType::F32)]).unwrap();

@@ -6,6 +6,7 @@ use kernels::DType;
 use kernels::buffer::Buffer;
 use kernels::ops::matmul::{Fetch, FloatMatMul, IntMatMul};
 use kernels::ops::quantize::QuantizedRows;
+use kernels::quant::GroupAffine;
 use kernels::quant::panel::MatMulFn;
 use kernels::simd::{LANES, Tier};
 
@@ -23,7 +24,9 @@ extern "C" fn measured(product: &mut &mut dyn FnMut()) {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tier = Tier::detect()?;
-    for dtype in DType::all() {
+    // Of the affine types of MLX, one for each number of bits.
+    let usual = |affine: GroupAffine| affine.group == 64 && affine.scales == DType::BF16;
+    for dtype in DType::all().filter(|dtype| GroupAffine::of(*dtype).is_none_or(usual)) {
         let layout = &dtype.run;
         let panel_bytes = (layout.panel_bytes)(COLS);
         let panels: Buffer<u8> = Buffer::zeroed(PANELS * panel_bytes).ok_or("too little memory")?;

@@ -2,6 +2,7 @@
 
 mod mixture;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,8 +12,19 @@ use crate::DType;
 
 /// Memory that weights are borrowed from, usually a mapped file.
 pub trait Source: Send + Sync {
-    /// All bytes of the source.
+    /// All bytes of the source. A source that puts them together from others keeps them from then on.
     fn bytes(&self) -> &[u8];
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Some of them, which exist; put together for this call alone where they have to be.
+    fn read(&self, range: Range<usize>) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes()[range])
+    }
     /// Says that `range` has been copied elsewhere and need not stay resident. The bytes stay readable.
     fn release(&self, _range: Range<usize>) {}
 }
@@ -33,15 +45,30 @@ pub struct Bytes {
 impl Bytes {
     /// `range` of `source`, or `None` where it reaches past the end.
     pub fn new(source: Arc<dyn Source>, range: Range<usize>) -> Option<Self> {
-        source.bytes().get(range.clone())?;
-        Some(Self { source, range })
+        (range.start <= range.end && range.end <= source.len()).then_some(Self { source, range })
     }
 
     /// A part of these bytes; `None` where it reaches past their end.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
-        self.get(range.clone())?;
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
         let start = self.range.start + range.start;
         Some(Self { source: self.source.clone(), range: start..start + range.len() })
+    }
+
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// As [`Source::read`]; `None` where the range reaches past their end.
+    pub fn read(&self, range: Range<usize>) -> Option<Cow<'_, [u8]>> {
+        let inside = range.start <= range.end && range.end <= self.len();
+        inside.then(|| self.source.read(self.range.start + range.start..self.range.start + range.end))
     }
 
     /// Tells the source that these bytes need not stay resident.
@@ -87,10 +114,15 @@ impl Weight {
         Some(Self { name: self.name.clone(), dtype: self.dtype, rows: rows.len(), cols: self.cols, data })
     }
 
-    /// The bytes of row `row`.
-    pub fn row(&self, row: usize) -> &[u8] {
+    /// The bytes of row `row`, which exists.
+    pub fn row(&self, row: usize) -> Cow<'_, [u8]> {
+        self.rows(row..row + 1)
+    }
+
+    /// The bytes of some rows, which exist.
+    pub fn rows(&self, rows: Range<usize>) -> Cow<'_, [u8]> {
         let n = self.row_bytes();
-        &self.data[row * n..(row + 1) * n]
+        self.data.read(rows.start * n..rows.end * n).expect("rows that exist")
     }
 }
 

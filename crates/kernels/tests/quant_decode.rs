@@ -13,7 +13,7 @@ const BLOCKS: usize = 256;
 const PATTERNS: [u8; 8] = [0x00, 0xFF, 0x7F, 0x80, 0x01, 0x7C, 0x3C, 0xAA];
 
 fn blocks(dtype: DType) -> Vec<u8> {
-    let mut random = Random(dtype.ggml_id.into());
+    let mut random = Random(dtype.ggml_id.unwrap_or(1000).into());
     let mut blocks: Vec<u8> = (0..BLOCKS * dtype.bytes).map(|_| random.next() as u8).collect();
     for (block, byte) in blocks.chunks_exact_mut(dtype.bytes).zip(PATTERNS) {
         block.fill(byte);
@@ -29,7 +29,7 @@ fn hash(values: &[f32]) -> u64 {
 
 #[test]
 fn every_type_gives_the_bits_of_the_reference() {
-    for dtype in DType::all().filter(|dtype| !dtype.is_float()) {
+    for dtype in DType::in_gguf().filter(|dtype| !dtype.is_float()) {
         let name = format!("{}.values", dtype.name.to_lowercase());
         let expected = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quant").join(&name));
         let expected = expected.unwrap_or_else(|error| panic!("{name}: {error}"));

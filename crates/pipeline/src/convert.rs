@@ -1,9 +1,10 @@
-//! Converting between GGUF files and Hugging Face folders.
+//! Converting between GGUF files and folders of Hugging Face and of MLX.
 //!
 //! Tensors stream: beside the mapped source, a few million values are held at a time. Data of the same type goes through
 //! bit for bit. What was written is opened again, and tokenizes a probe as the source does, before it gets its name.
 
 mod error;
+mod exact;
 mod plan;
 mod probe;
 mod stream;
@@ -12,16 +13,20 @@ mod tests;
 mod to_gguf;
 mod to_hf;
 
+use formats::mlx::Layout;
 use kernels::DType;
 
 pub use error::ConvertError;
 pub use to_gguf::to_gguf;
-pub use to_hf::to_hf;
+pub use to_hf::{to_hf, to_mlx};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvertOptions {
-    /// The type of all matrices: F32, F16 or BF16. `None` keeps that of the source, which then must be one of them.
+    /// The type of all matrices that are not quantized anew: F32, F16 or BF16. `None` keeps that of the source, which then must
+    /// be one that the result can have.
     pub dtype: Option<DType>,
+    /// How matrices are quantized anew, in an MLX folder.
+    pub layout: Option<Layout>,
 }
 
 /// How far it is.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
+use formats::mlx::{Layout, Mode};
 use kernels::DType;
-use pipeline::convert::{ConvertOptions, Progress, to_gguf, to_hf};
+use pipeline::convert::{ConvertOptions, Progress, to_gguf, to_hf, to_mlx};
 use serde_json::json;
 
 use crate::context::{Context, MODEL_HELP};
@@ -13,16 +14,20 @@ use crate::interrupt::Watch;
 use crate::ui::error::{Hinted, Interrupted};
 use crate::ui::human;
 
-/// Convert a model between GGUF and Hugging Face layout
+/// Convert a model between GGUF, Hugging Face and MLX layout
 ///
-/// Reads GGUF files and folders with safetensors or PyTorch weights. Values keep their type, bit for bit, unless --dtype
-/// gives another; a quantized model is decoded only with --dtype. The output appears when it is whole.
+/// Reads GGUF files and folders with safetensors (of Hugging Face or MLX), PyTorch or NumPy weights. Values keep their type, bit
+/// for bit, or get one with the same values (Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 of GGUF are MLX's affine type with groups of 32;
+/// both have MXFP4 and NVFP4), unless --dtype gives another; a quantized model is decoded only with --dtype. With --mode, --bits
+/// or --group, MLX folders are quantized as mlx-lm does, to the same bytes. The output appears when it is whole.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   edgeling convert ./my-checkpoint --to gguf --out model.gguf
   edgeling convert model.gguf --to hf --out ./my-checkpoint
-  edgeling convert smollm2 --to hf --dtype f16 --out ./smollm2-f16")]
+  edgeling convert smollm2 --to hf --dtype f16 --out ./smollm2-f16
+  edgeling convert ./my-checkpoint --to mlx --bits 4 --group 64 --out ./my-checkpoint-4bit
+  edgeling convert model-q4_0.gguf --to mlx --out ./model-mlx")]
 pub struct Args {
     #[arg(help = MODEL_HELP, value_name = "SRC")]
     source: String,
@@ -32,9 +37,18 @@ pub struct Args {
     /// The file or folder to write
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     out: PathBuf,
-    /// The type of all matrices; as they are unless given
+    /// The type of all matrices, or of what --bits leaves and of scales; as they are unless given
     #[arg(long, value_name = "TYPE", ignore_case = true)]
     dtype: Option<FloatType>,
+    /// With --to mlx: quantize matrices anew, to 2, 3, 4, 5, 6 or 8 bits [4 unless given, 8 of mxfp8]
+    #[arg(long, value_name = "N")]
+    bits: Option<usize>,
+    /// With --to mlx: values that share a scale, 32, 64 or 128 [64 unless given; 32 of mxfp4 and mxfp8, 16 of nvfp4]
+    #[arg(long, value_name = "N")]
+    group: Option<usize>,
+    /// With --to mlx: how a group is quantized [affine unless given]
+    #[arg(long, value_name = "MODE", ignore_case = true)]
+    mode: Option<QuantMode>,
     /// Replace what stands at PATH
     #[arg(long)]
     force: bool,
@@ -46,6 +60,31 @@ enum Target {
     Gguf,
     /// A folder in Hugging Face layout
     Hf,
+    /// A folder for MLX
+    Mlx,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum QuantMode {
+    /// A scale and a bias for each group
+    Affine,
+    /// Four bits with three of magnitude, a power of two for 32
+    Mxfp4,
+    /// Eight bits of E4M3, a power of two for 32
+    Mxfp8,
+    /// Four bits as those of mxfp4, a scale in E4M3 for 16
+    Nvfp4,
+}
+
+impl From<QuantMode> for Mode {
+    fn from(name: QuantMode) -> Self {
+        match name {
+            QuantMode::Affine => Self::Affine,
+            QuantMode::Mxfp4 => Self::Mxfp4,
+            QuantMode::Mxfp8 => Self::Mxfp8,
+            QuantMode::Nvfp4 => Self::Nvfp4,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -68,7 +107,8 @@ impl From<FloatType> for DType {
 pub fn run(args: Args, context: &Context) -> Result<()> {
     check_target(&args)?;
     let source = context.open(&args.source)?;
-    let options = ConvertOptions { dtype: args.dtype.map(DType::from) };
+    let layout = layout(&args)?;
+    let options = ConvertOptions { dtype: args.dtype.map(DType::from), layout };
     let watch = Watch::new();
     let mut bar = context.ui.bytes("converting");
     let mut observer = |progress: Progress| {
@@ -78,6 +118,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     let result = match args.to {
         Target::Gguf => to_gguf(&source, &args.out, options, &mut observer),
         Target::Hf => to_hf(&source, &args.out, options, &mut observer),
+        Target::Mlx => to_mlx(&source, &args.out, options, &mut observer),
     };
     drop(bar);
     if watch.pressed() && result.is_err() {
@@ -91,6 +132,19 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     let size = human::bytes(converted.bytes);
     context.ui.note(&format!("wrote {} tensors ({size}) to {}", converted.tensors, args.out.display()));
     Ok(())
+}
+
+/// How matrices are to be quantized anew.
+fn layout(args: &Args) -> Result<Option<Layout>> {
+    if args.mode.is_none() && args.bits.is_none() && args.group.is_none() {
+        return Ok(None);
+    }
+    if args.to != Target::Mlx {
+        let hint = "`edgeling quantize` makes GGUF files of other types; folders of Hugging Face are not quantized";
+        return Err(Hinted::new("--mode, --bits and --group are for --to mlx", hint).into());
+    }
+    let mode = args.mode.map_or(Mode::Affine, Mode::from);
+    Ok(Some(Layout::new(mode, args.bits, args.group)))
 }
 
 /// Refuses an output that would be in the way of something.
@@ -109,8 +163,8 @@ fn check_target(args: &Args) -> Result<()> {
             let hint = format!("name the file in it: --out {}", out.join("model.gguf").display());
             Err(Hinted::new(format!("{}: expected a file, found a folder", out.display()), hint).into())
         }
-        Ok(found) if args.to == Target::Hf && !found.is_dir() => {
-            let hint = "--to hf writes a folder: give another --out";
+        Ok(found) if args.to != Target::Gguf && !found.is_dir() => {
+            let hint = "--to hf and --to mlx write a folder: give another --out";
             Err(Hinted::new(format!("{}: expected a folder, found a file", out.display()), hint).into())
         }
         Ok(_) if args.force => Ok(()),

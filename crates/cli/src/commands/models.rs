@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use kernels::DType;
+use kernels::quant::GroupAffine;
 use model::arch::{ARCHITECTURES, Architecture};
 use serde::Serialize;
 
@@ -77,11 +78,14 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     }
     let mut table = Table::new(&COLUMNS.map(|name| (name, Align::Left)));
     families.iter().for_each(|family| table.row(family.cells()));
-    let types: Vec<_> = DType::all().map(|dtype| dtype.name).collect();
+    let types: Vec<_> = DType::all().filter(|t| GroupAffine::of(*t).is_none()).map(|t| t.name).collect();
+    let numbers = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     context.ui.print(&format!(
-        "{}\ntypes of weights, in every family: {}\n",
+        "{}\ntypes of weights, in every family: {}, and MLX's affine ones of {} bits in groups of {}\n",
         table.render(context.ui.out),
-        types.join(", ")
+        types.join(", "),
+        numbers(&GroupAffine::BITS),
+        numbers(&GroupAffine::GROUPS)
     ))?;
     Ok(())
 }

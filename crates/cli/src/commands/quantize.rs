@@ -118,7 +118,7 @@ fn file_type(name: &str) -> Result<&'static FileType, String> {
 }
 
 fn dtype(name: &str) -> Result<DType, String> {
-    let names = || DType::all().map(|t| t.name).collect::<Vec<_>>().join(", ");
+    let names = || DType::in_gguf().map(|t| t.name).collect::<Vec<_>>().join(", ");
     DType::from_name(name).ok_or_else(|| format!("expected one of {}", names()))
 }
 
@@ -267,6 +267,6 @@ fn say(
 /// How many tensors have each type.
 fn types(tensors: &[QuantizedTensor]) -> String {
     let count = |dtype: DType| tensors.iter().filter(|t| t.to == dtype).count();
-    let used = DType::all().map(|dtype| (dtype, count(dtype))).filter(|(_, n)| *n > 0);
+    let used = DType::in_gguf().map(|dtype| (dtype, count(dtype))).filter(|(_, n)| *n > 0);
     used.map(|(dtype, n)| format!("{n} × {dtype}")).collect::<Vec<_>>().join(", ")
 }

@@ -282,3 +282,37 @@ fn ternary_files_give_the_logits_of_their_folders() {
         assert_eq!(left, ["logits.npy", "model.gguf"]);
     }
 }
+
+#[test]
+fn mlx_folders_are_written_shown_and_run() {
+    let edgeling = Edgeling::new();
+    let (source, out) = (checkpoint("llama"), edgeling.out("mlx"));
+    let args = ["convert", path(&source), "--to", "mlx", "--out", path(&out), "--force"];
+    let sixteen = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16";
+    let expected = edgeling.logits(&source, sixteen);
+    for (options, dtype, bits, bound) in [
+        (&[][..], "F16", 16.0..17.0, 1e-5),
+        (&["--bits", "8"], "AFFINE8_G64_F16", 8.5..10.0, 0.2),
+        (&["--mode", "affine", "--bits", "6", "--group", "32"], "AFFINE6_G32_F16", 7.0..7.5, 0.6),
+        (&["--mode", "mxfp8", "--dtype", "bf16"], "MXFP8", 8.25..8.7, 1.0),
+    ] {
+        edgeling.run(&[&args[..], options].concat()).success();
+        let facts = edgeling.json(&["inspect", path(&out), "--json"]);
+        assert_eq!(facts["format"], if options.is_empty() { "hf" } else { "mlx" });
+        assert!(facts["types"].as_object().unwrap().keys().any(|name| name == dtype), "{facts}");
+        assert!(bits.contains(&facts["bits_per_weight"].as_f64().unwrap()), "{facts}");
+        let found = edgeling.logits(&out, sixteen);
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(found.len() == expected.len() && worst < bound, "{options:?}: {worst}");
+        assert_eq!(edgeling.tokens(&out), edgeling.tokens(&source));
+    }
+
+    let to = |to: &str, options: &[&str]| {
+        let target = edgeling.out("other");
+        edgeling.run(&[&["convert", path(&out), "--to", to, "--out", path(&target)], options].concat())
+    };
+    to("gguf", &[]).failed(1, &["expected a type of GGUF files", "found MXFP8", "--dtype f16"]);
+    to("hf", &["--bits", "4"]).failed(1, &["--mode, --bits and --group are for --to mlx"]);
+    to("mlx", &["--bits", "7"]).failed(1, &["found affine with 7 bits in groups of 64", "2, 3, 4, 5, 6 or 8 bits"]);
+    to("mlx", &["--mode", "nvfp4", "--group", "32"]).failed(1, &["found nvfp4 with 4 bits in groups of 32"]);
+}

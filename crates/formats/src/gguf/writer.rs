@@ -64,7 +64,13 @@ impl GgufWriter {
             tensor.name.write(&mut header);
             (tensor.shape.len() as u32).write(&mut header);
             tensor.shape.iter().rev().for_each(|&n| (n as u64).write(&mut header));
-            tensor.dtype.ggml_id.write(&mut header);
+            let id = tensor.dtype.ggml_id.ok_or_else(|| FormatError::Tensor {
+                path: target.to_owned(),
+                tensor: tensor.name.clone(),
+                expected: "a type that GGUF files have".to_owned(),
+                found: tensor.dtype.to_string(),
+            })?;
+            id.write(&mut header);
             offset.write(&mut header);
             offset = offset.saturating_add(*bytes as u64).next_multiple_of(alignment as u64);
         }

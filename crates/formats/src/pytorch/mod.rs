@@ -4,7 +4,6 @@
 //! storage, never compressed. A pickle is a program for a stack machine that may call any function of Python; here a small
 //! machine follows the few operations that state dictionaries need, and calls nothing.
 
-mod archive;
 mod pickle;
 mod tensors;
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::archive::Wrong;
+use crate::zip::Wrong;
 
 /// Values, entries of the stack and remembered values that a pickle may have: twelve of each tensor are usual. Bounds the
 /// memory, as a tensor may take 200 bytes.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::archive::{Archive, Wrong};
 use super::pickle;
 use crate::tensor::{RawType, TensorInfo};
+use crate::zip::{Archive, Wrong};
 use crate::{FormatError, sniff};
 
 /// Pickles of models have kilobytes.

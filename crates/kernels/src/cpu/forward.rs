@@ -211,7 +211,7 @@ impl Pass<'_> {
             // SAFETY: row r is written by this call alone.
             let (x, mut angles) =
                 unsafe { (b.x.slice_mut(r * b.hidden, model.hidden), b.angles.slice_mut(r * width, width)) };
-            (model.embedding.dtype.decode)(model.embedding.row(rows[r].token as usize), x);
+            (model.embedding.dtype.decode)(&model.embedding.row(rows[r].token as usize), x);
             if scale != 1.0 {
                 x.iter_mut().for_each(|x| *x *= scale);
             }

@@ -760,25 +760,23 @@ impl Packer<'_, '_> {
             self.team.run((end - start).div_ceil(PANELS_AT_ONCE), &|item| {
                 let first = start + item * PANELS_AT_ONCE;
                 for panel in first..end.min(first + PANELS_AT_ONCE) {
-                    let bytes = &weight.data[file_bytes(linear, panel..panel + 1)];
+                    let bytes = weight.rows(rows(linear, panel..panel + 1));
                     // SAFETY: the panels have room for all nodes, and each panel is packed by one item.
                     let packed = unsafe { panels.slice_mut(offset + panel * panel_bytes, panel_bytes) };
-                    (dtype.run.pack)(bytes, cols, packed);
+                    (dtype.run.pack)(&bytes, cols, packed);
                 }
             });
-            let read = file_bytes(linear, start..end);
-            self.done += read.len();
-            if let Some(bytes) = weight.data.slice(read) {
-                bytes.release();
+            if let Some(read) = weight.slice(rows(linear, start..end)) {
+                self.done += read.data.len();
+                read.data.release();
             }
             (self.observer)(self.done, self.total);
         }
     }
 }
 
-/// Where the rows of a node's panels stand in its weight.
-fn file_bytes(linear: &Linear, panels: Range<usize>) -> Range<usize> {
+/// Which rows of its weight are in a node's panels.
+fn rows(linear: &Linear, panels: Range<usize>) -> Range<usize> {
     let Range { start, end } = linear.shard;
-    let rows = start + panels.start * LANES..end.min(start + panels.end * LANES);
-    rows.start * linear.weight.row_bytes()..rows.end * linear.weight.row_bytes()
+    start + panels.start * LANES..end.min(start + panels.end * LANES)
 }

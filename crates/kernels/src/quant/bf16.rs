@@ -7,7 +7,7 @@ use crate::simd::Simd;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "BF16",
-    ggml_id: 30,
+    ggml_id: Some(30),
     block: 1,
     bytes: 2,
     decode,
@@ -24,7 +24,7 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 }
 
 /// The encoding of BF16, and the element of its panels.
-struct Bf16;
+pub(super) struct Bf16;
 
 impl Encode for Bf16 {
     /// Rounds to nearest, ties to even.

@@ -9,7 +9,7 @@ use crate::simd::{Kernel, LANES, Simd, Tier};
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "F16",
-    ggml_id: 1,
+    ggml_id: Some(1),
     block: 1,
     bytes: 2,
     decode,

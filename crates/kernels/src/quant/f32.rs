@@ -6,7 +6,7 @@ use crate::simd::{Simd, Tier};
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "F32",
-    ggml_id: 0,
+    ggml_id: Some(0),
     block: 1,
     bytes: 4,
     decode,

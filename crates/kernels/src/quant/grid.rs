@@ -43,7 +43,7 @@ pub(super) trait Grid: 'static {
 pub(super) const fn quant_type<G: Grid>(name: &'static str, ggml_id: u32) -> QuantType {
     QuantType {
         name,
-        ggml_id,
+        ggml_id: Some(ggml_id),
         block: BLOCK,
         bytes: G::BYTES,
         decode: decode::<G>,

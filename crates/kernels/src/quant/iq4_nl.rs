@@ -13,7 +13,7 @@ const BYTES: usize = 18;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "IQ4_NL",
-    ggml_id: 20,
+    ggml_id: Some(20),
     block: 32,
     bytes: BYTES,
     decode,

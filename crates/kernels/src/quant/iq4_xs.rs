@@ -15,7 +15,7 @@ const BYTES: usize = 136;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "IQ4_XS",
-    ggml_id: 23,
+    ggml_id: Some(23),
     block: 256,
     bytes: BYTES,
     decode,

@@ -7,6 +7,7 @@ mod encode;
 mod f16;
 mod f32;
 mod grid;
+mod group_affine;
 mod iq1_m;
 mod iq1_s;
 mod iq2_s;
@@ -17,7 +18,9 @@ mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
+mod mlx;
 mod mxfp4;
+mod mxfp8;
 mod neighbours;
 mod nonlinear;
 mod nonnegative;
@@ -48,6 +51,7 @@ use crate::simd::Tier;
 
 pub use f16::F16;
 pub use f32::F32;
+pub use group_affine::GroupAffine;
 pub(crate) use q8_0::Q80;
 
 /// Encodes whole blocks of finite values, to the bytes of ggml's reference quantizers on every tier. Scales that overflow
@@ -64,8 +68,8 @@ pub type WeightedEncoder = fn(tier: Tier, values: &[f32], importance: &[f32], bl
 pub struct QuantType {
     /// The name in the field, as GGUF tools print it: `Q4_K`.
     pub name: &'static str,
-    /// The type's number in GGUF files.
-    pub ggml_id: u32,
+    /// The type's number in GGUF files, if they have the type.
+    pub ggml_id: Option<u32>,
     /// Values in a block.
     pub block: usize,
     /// Bytes of a block.
@@ -82,8 +86,8 @@ pub struct QuantType {
     pub run: panel::RunLayout,
 }
 
-/// Every type that can be read, each a file of this folder.
-pub static QUANT_TYPES: [&QuantType; 28] = [
+/// Every type that can be read, each a file of this folder, but for those that differ in numbers alone ([`GroupAffine`]).
+pub static QUANT_TYPES: [&QuantType; 29] = [
     &f32::TYPE,
     &f16::TYPE,
     &bf16::TYPE,
@@ -112,9 +116,10 @@ pub static QUANT_TYPES: [&QuantType; 28] = [
     &nvfp4::TYPE,
     &tq1_0::TYPE,
     &tq2_0::TYPE,
+    &mxfp8::TYPE,
 ];
 
-/// A handle to a row of [`QUANT_TYPES`].
+/// A handle to a row of [`QUANT_TYPES`], or to an affine type.
 #[derive(Clone, Copy)]
 pub struct DType(&'static QuantType);
 
@@ -144,12 +149,14 @@ impl DType {
     pub const IQ4_NL: Self = Self(&iq4_nl::TYPE);
     pub const IQ4_XS: Self = Self(&iq4_xs::TYPE);
     pub const MXFP4: Self = Self(&mxfp4::TYPE);
+    pub const MXFP8: Self = Self(&mxfp8::TYPE);
+    pub const NVFP4: Self = Self(&nvfp4::TYPE);
     pub const TQ1_0: Self = Self(&tq1_0::TYPE);
     pub const TQ2_0: Self = Self(&tq2_0::TYPE);
 
     /// The type with this number in GGUF files.
     pub fn from_ggml(id: u32) -> Option<Self> {
-        Self::all().find(|t| t.ggml_id == id)
+        Self::all().find(|t| t.ggml_id == Some(id))
     }
 
     /// The type with this name, in any case.
@@ -158,7 +165,12 @@ impl DType {
     }
 
     pub fn all() -> impl Iterator<Item = Self> {
-        QUANT_TYPES.iter().map(|row| Self(row))
+        QUANT_TYPES.iter().copied().chain(&group_affine::TYPES).map(Self)
+    }
+
+    /// Those that GGUF files have.
+    pub fn in_gguf() -> impl Iterator<Item = Self> {
+        Self::all().filter(|t| t.ggml_id.is_some())
     }
 
     /// Bytes of a row of `cols` values, a multiple of the block.
@@ -186,7 +198,7 @@ impl std::ops::Deref for DType {
 
 impl PartialEq for DType {
     fn eq(&self, other: &Self) -> bool {
-        self.ggml_id == other.ggml_id
+        std::ptr::eq(self.0, other.0)
     }
 }
 
@@ -194,7 +206,7 @@ impl Eq for DType {}
 
 impl std::hash::Hash for DType {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.ggml_id.hash(state);
+        self.name.hash(state);
     }
 }
 
@@ -223,7 +235,7 @@ mod tests {
     #[test]
     fn rows_are_distinct_and_found_by_name_and_number() {
         for t in DType::all() {
-            assert_eq!(DType::from_ggml(t.ggml_id), Some(t));
+            assert!(t.ggml_id.is_none_or(|id| DType::from_ggml(id) == Some(t)));
             assert_eq!(DType::from_name(&t.name.to_lowercase()), Some(t));
             assert_eq!(DType::all().filter(|o| o.name == t.name || *o == t).count(), 1);
         }

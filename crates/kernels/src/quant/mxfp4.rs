@@ -15,7 +15,7 @@ pub(super) const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "MXFP4",
-    ggml_id: 39,
+    ggml_id: Some(39),
     block: 32,
     bytes: BYTES,
     decode,
@@ -29,7 +29,7 @@ pub(super) static TYPE: QuantType = QuantType {
 /// Half of what an exponent stands for: `2^(e - 128)`. An exponent of all ones is as any other, which is what the reference
 /// makes of it.
 #[inline(always)]
-fn half_scale(e: u8) -> f32 {
+pub(super) fn half_scale(e: u8) -> f32 {
     match u32::from(e) {
         // Denormal numbers.
         e @ 0..2 => f32::from_bits(0x20_0000 << e),

@@ -15,7 +15,7 @@ const NAN: u8 = 0x7F;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "NVFP4",
-    ggml_id: 40,
+    ggml_id: Some(40),
     block: 64,
     bytes: BYTES,
     decode,
@@ -28,7 +28,7 @@ pub(super) static TYPE: QuantType = QuantType {
 
 /// Half of what a scale stands for.
 #[inline(always)]
-fn half_scale(bits: u8) -> f32 {
+pub(super) fn half_scale(bits: u8) -> f32 {
     // As a half, the bits stand for 2^-8 of the number.
     if bits == NAN { 0.0 } else { half::f16::from_bits(u16::from(bits & 0x7F) << 7).to_f32() * 128.0 }
 }

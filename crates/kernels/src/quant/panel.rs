@@ -184,6 +184,6 @@ mod tests {
             (dtype.run.pack)(&rows, COLS, &mut panel);
             all = hash(hash(all, dtype.name.as_bytes()), &panel);
         }
-        assert_eq!((LAYOUT_VERSION, all), (2, 11_492_122_949_034_320_162));
+        assert_eq!((LAYOUT_VERSION, all), (2, 11_671_991_663_889_933_721));
     }
 }

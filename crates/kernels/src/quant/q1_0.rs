@@ -11,7 +11,7 @@ const BYTES: usize = 18;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q1_0",
-    ggml_id: 41,
+    ggml_id: Some(41),
     block: 128,
     bytes: BYTES,
     decode,

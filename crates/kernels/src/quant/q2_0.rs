@@ -11,7 +11,7 @@ const BYTES: usize = 18;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q2_0",
-    ggml_id: 42,
+    ggml_id: Some(42),
     block: 64,
     bytes: BYTES,
     decode,

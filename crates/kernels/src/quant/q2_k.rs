@@ -14,7 +14,7 @@ const BYTES: usize = 84;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q2_K",
-    ggml_id: 10,
+    ggml_id: Some(10),
     block: 256,
     bytes: BYTES,
     decode,

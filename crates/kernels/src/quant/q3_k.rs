@@ -14,7 +14,7 @@ const BYTES: usize = 110;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q3_K",
-    ggml_id: 11,
+    ggml_id: Some(11),
     block: 256,
     bytes: BYTES,
     decode,

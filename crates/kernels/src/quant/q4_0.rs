@@ -10,7 +10,7 @@ pub(super) const BYTES: usize = 18;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q4_0",
-    ggml_id: 2,
+    ggml_id: Some(2),
     block: 32,
     bytes: BYTES,
     decode,

@@ -11,7 +11,7 @@ pub(super) const BYTES: usize = 20;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q4_1",
-    ggml_id: 3,
+    ggml_id: Some(3),
     block: 32,
     bytes: BYTES,
     decode,

@@ -14,7 +14,7 @@ pub(super) const BYTES: usize = 144;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q4_K",
-    ggml_id: 12,
+    ggml_id: Some(12),
     block: 256,
     bytes: BYTES,
     decode,

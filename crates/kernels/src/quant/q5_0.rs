@@ -11,7 +11,7 @@ pub(super) const BYTES: usize = 22;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q5_0",
-    ggml_id: 6,
+    ggml_id: Some(6),
     block: 32,
     bytes: BYTES,
     decode,

@@ -12,7 +12,7 @@ pub(super) const BYTES: usize = 24;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q5_1",
-    ggml_id: 7,
+    ggml_id: Some(7),
     block: 32,
     bytes: BYTES,
     decode,

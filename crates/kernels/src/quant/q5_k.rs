@@ -13,7 +13,7 @@ pub(super) const BYTES: usize = 176;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q5_K",
-    ggml_id: 13,
+    ggml_id: Some(13),
     block: 256,
     bytes: BYTES,
     decode,

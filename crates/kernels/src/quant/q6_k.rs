@@ -14,7 +14,7 @@ pub(super) const BYTES: usize = 210;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q6_K",
-    ggml_id: 14,
+    ggml_id: Some(14),
     block: 256,
     bytes: BYTES,
     decode,

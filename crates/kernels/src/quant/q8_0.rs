@@ -10,7 +10,7 @@ pub(super) const BYTES: usize = 34;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "Q8_0",
-    ggml_id: 8,
+    ggml_id: Some(8),
     block: 32,
     bytes: BYTES,
     decode,

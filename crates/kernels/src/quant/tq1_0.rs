@@ -14,7 +14,7 @@ const PARTS: [(usize, usize); 3] = [(32, 5), (16, 5), (4, 4)];
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "TQ1_0",
-    ggml_id: 34,
+    ggml_id: Some(34),
     block: 256,
     bytes: BYTES,
     decode,

@@ -11,7 +11,7 @@ const BYTES: usize = 66;
 
 pub(super) static TYPE: QuantType = QuantType {
     name: "TQ2_0",
-    ggml_id: 35,
+    ggml_id: Some(35),
     block: 256,
     bytes: BYTES,
     decode,

@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 use kernels::DType;
+use kernels::quant::GroupAffine;
+use kernels::simd::Tier;
 
 /// SplitMix64, so that a failure repeats.
 pub struct Random(pub u64);
@@ -38,7 +40,8 @@ fn scales(dtype: DType) -> &'static [usize] {
         "Q6_K" => &[208],
         "TQ1_0" => &[52],
         "TQ2_0" => &[64],
-        "MXFP4" | "NVFP4" | "IQ1_M" => &[],
+        "MXFP4" | "MXFP8" | "NVFP4" | "IQ1_M" => &[],
+        _ if dtype.ggml_id.is_none() => &[],
         _ => &[0],
     }
 }
@@ -49,6 +52,12 @@ fn put_iq1_m(block: &mut [u8], scale: u16) {
         let nibble = (scale >> (4 * i) & 15) as u8;
         block[49 + 2 * i] = block[49 + 2 * i] & 15 | nibble << 4;
     }
+}
+
+/// Writes number `at` of a block of an affine type: its scale or its bias.
+fn put_affine(affine: GroupAffine, block: &mut [u8], at: usize, number: f32) {
+    let bytes = affine.scales.bytes;
+    affine.scales.encode.expect("a float type")(Tier::Scalar, &[number], &mut block[at * bytes..(at + 1) * bytes]);
 }
 
 /// `rows` rows of `cols` random values in `dtype`, of about unit size.
@@ -78,8 +87,16 @@ pub fn random_rows(dtype: DType, rows: usize, cols: usize, random: &mut Random) 
                 match dtype.name {
                     "MXFP4" => out[start] = 122 + random.below(6) as u8,
                     "NVFP4" => out[start..start + 4].iter_mut().for_each(|scale| *scale %= 0x38),
+                    "MXFP8" => out[start] = 116 + random.below(4) as u8,
                     "IQ1_M" => put_iq1_m(&mut out[start..], half::f16::from_f32(random.uniform() * 0.02).to_bits()),
                     _ => {}
+                }
+                if let Some(affine) = GroupAffine::of(dtype) {
+                    let numbers = [random.uniform() / (1 << affine.bits) as f32, random.uniform()];
+                    numbers
+                        .iter()
+                        .enumerate()
+                        .for_each(|(at, number)| put_affine(affine, &mut out[start..], at, *number));
                 }
                 for at in scales(dtype) {
                     let scale = half::f16::from_f32(random.uniform() * size);
@@ -96,10 +113,16 @@ pub fn spoil_scales(dtype: DType, blocks: &mut [u8], random: &mut Random) {
     const EXTREMES: [u16; 6] = [0x7C00, 0xFC00, 0x0001, 0x83FF, 0x0000, 0x7BFF];
     for block in blocks.chunks_exact_mut(dtype.bytes) {
         match dtype.name {
-            "MXFP4" => block[0] = [0, 1, 2, 127, 254, 255][random.below(6)],
+            "MXFP4" | "MXFP8" => block[0] = [0, 1, 2, 127, 254, 255][random.below(6)],
             "IQ1_M" if random.below(4) == 0 => put_iq1_m(block, EXTREMES[random.below(6)]),
             "NVFP4" => block[random.below(4)] = [0, 1, 7, 0x7E, 0x7F, 0x80, 0xFF][random.below(7)],
             _ => {}
+        }
+        if let Some(affine) = GroupAffine::of(dtype) {
+            let extreme = [f32::INFINITY, f32::NEG_INFINITY, 1e-45, -6e-8, 0.0, 3e38][random.below(6)];
+            if random.below(4) == 0 {
+                put_affine(affine, block, random.below(2), extreme);
+            }
         }
         for at in scales(dtype) {
             if !dtype.is_float() && random.below(4) == 0 {

@@ -1,6 +1,7 @@
 //! What `config.json` names alike for every architecture.
 
 use formats::hf::{HfConfig, RopeConfig};
+use formats::mlx::Quantization;
 use kernels::plan::{Activation, NormKind, RopeStyle, RouterScore, Scales};
 
 use super::config::{Biases, DecoderConfig, Experts, LayerType, Norms, Presence, QkNorm, Ternary};
@@ -287,6 +288,7 @@ fn refuse_variants(config: &HfConfig) -> Result<(), ModelError> {
         |key, found: String, supported| Err(ModelError::unsupported(config.path(), key, found, supported));
     if let Some(method) = config.find("quantization_config")
         && method.get("quant_method").is_none_or(|method| method != BITNET)
+        && Quantization::of(config)?.is_none()
     {
         let method = method.get("quant_method").unwrap_or(method).to_string();
         return unsupported("quantization_config", method, "weights that are not quantized, in F32, F16 or BF16");

@@ -202,6 +202,13 @@ impl Architecture {
         Some(vec![Assembly { name: packing.name(layer, 0), shape: own.shape(), pieces }])
     }
 
+    /// The name that a canonical tensor of all experts has in MLX's files.
+    pub fn mlx_experts(&self, canonical: &str) -> Option<String> {
+        let (layer, part) = split(canonical)?;
+        let of_mlx = |packing: &&Packing| packing.hf.contains(".switch_mlp.") && packing.holds == [part];
+        self.packings.iter().find(of_mlx).map(|packing| packing.name(layer, 0))
+    }
+
     /// Whether its layers are mixtures of experts.
     pub fn has_experts(&self) -> bool {
         self.packings.iter().any(|packing| packing.holds.contains(&"ffn_down_exps"))

@@ -325,7 +325,7 @@ fn linear(linear: &Linear, x: &Rows) -> Rows {
 
 fn decode_row(weight: &Weight, row: usize) -> Vec<f64> {
     let mut values = vec![0.0; weight.cols];
-    (weight.dtype.decode)(weight.row(row), &mut values);
+    (weight.dtype.decode)(&weight.row(row), &mut values);
     values.into_iter().map(f64::from).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Why converting failed.
 
 use formats::FormatError;
+use formats::mlx::Layout;
 use kernels::DType;
 use kernels::simd::TierError;
 use model::ModelError;
@@ -21,8 +22,16 @@ pub enum ConvertError {
     AlreadyGguf,
 
     /// A quantized source, and no type to decode it to.
-    #[error("tensor {tensor}: expected F32, F16 or BF16 in the source, found {found}")]
-    Quantized { tensor: String, found: DType },
+    #[error("tensor {tensor}: expected a type of {to}, found {found}")]
+    Quantized { tensor: String, found: DType, to: &'static str },
+
+    /// Numbers that the mode does not have.
+    #[error("expected bits and groups of MLX, found {}", described(layout))]
+    Layout { layout: Layout },
+
+    /// Experts that MLX's files have in other tensors than Hugging Face's.
+    #[error("tensor {tensor}: expected a decoder without mixtures of experts, to quantize it")]
+    Experts { tensor: String },
 
     #[error("tensor {tensor}: its values are too large for {dtype}")]
     TooLarge { tensor: String, dtype: DType },
@@ -50,13 +59,21 @@ impl ConvertError {
             Self::Format(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::AlreadyGguf => Some("`edgeling quantize` changes the type of a GGUF file; `--to hf` makes a folder"),
-            Self::Quantized { .. } => {
-                Some("say what to decode it to, as `--dtype f16`; the quality stays that of the quantized file")
-            }
+            Self::Quantized { .. } => Some(
+                "say what to decode it to, as `--dtype f16`; the quality stays that of the quantized file. `--to mlx --bits 4` \
+                 quantizes it anew",
+            ),
+            Self::Layout { .. } => Some(
+                "affine with 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128; the other modes have one number of each",
+            ),
             Self::TooLarge { .. } => Some("BF16 holds numbers of any size that F32 does: `--dtype bf16`"),
             _ => None,
         }
     }
+}
+
+fn described(Layout { mode, bits, group }: &Layout) -> String {
+    format!("{} with {bits} bits in groups of {group}", mode.name())
 }
 
 impl From<TokenizerError> for ConvertError {

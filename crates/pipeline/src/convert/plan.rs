@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use formats::gguf::NewTensor;
+use formats::mlx::Layout;
 use formats::{Checkpoint, TensorInfo};
 use kernels::DType;
 use model::arch::{Architecture, DecoderConfig, Piece, Ternary};
 
 use super::stream::{Change, RowOrder};
-use super::{ConvertError, ConvertOptions};
+use super::{ConvertError, ConvertOptions, exact};
 
 /// A tensor of the result and what becomes it.
 pub(super) struct Step {
@@ -19,6 +20,8 @@ pub(super) struct Step {
     pub rows: Option<RowOrder>,
     pub columns: Option<RowOrder>,
     pub change: Change,
+    /// Of a matrix that is quantized anew as MLX does, the type that its values have before.
+    pub float: Option<DType>,
     /// Of a ternary matrix, which is one part.
     pub ternary: Option<Matrix>,
     /// The tensor of the result with its factor, if it is not multiplied in.
@@ -36,7 +39,16 @@ pub(super) struct Matrix {
 impl Step {
     /// The parts as they are, one after the other.
     pub fn plain(parts: Vec<Part>, target: NewTensor) -> Self {
-        Self { parts, target, rows: None, columns: None, change: Change::None, ternary: None, factor: None }
+        Self {
+            parts,
+            target,
+            rows: None,
+            columns: None,
+            change: Change::None,
+            float: None,
+            ternary: None,
+            factor: None,
+        }
     }
 }
 
@@ -45,6 +57,33 @@ impl Step {
 pub(super) enum To {
     Gguf,
     HuggingFace,
+    Mlx,
+}
+
+impl To {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gguf => "GGUF files",
+            Self::HuggingFace => "Hugging Face folders",
+            Self::Mlx => "MLX folders",
+        }
+    }
+
+    /// The type in this format that has exactly the values of another, if there is one.
+    fn keeps(self, dtype: DType) -> Option<DType> {
+        let there = match self {
+            _ if dtype.is_float() => true,
+            Self::Gguf => dtype.ggml_id.is_some(),
+            Self::HuggingFace => false,
+            Self::Mlx => Layout::of(dtype).is_some(),
+        };
+        let twin = |dtype| match self {
+            Self::Gguf => exact::to_gguf(dtype),
+            Self::HuggingFace => None,
+            Self::Mlx => exact::to_mlx(dtype),
+        };
+        if there { Some(dtype) } else { twin(dtype) }
+    }
 }
 
 /// A tensor of the source, or some of its rows.
@@ -75,26 +114,43 @@ pub(super) fn is_shared_gate(canonical: &str) -> bool {
 
 /// What decides over the types of the result.
 pub(super) struct Types {
-    /// Of matrices; `None` keeps theirs.
+    pub to: To,
+    /// Of what is not quantized; `None` keeps it as it is.
     pub dtype: Option<DType>,
+    /// How matrices are quantized anew.
+    layout: Option<Layout>,
 }
 
 impl Types {
     /// # Errors
-    /// The source is quantized, and no type was given.
-    pub fn new(source: &Checkpoint, options: ConvertOptions) -> Result<Self, ConvertError> {
-        let quantized = |info: &&TensorInfo| info.dtype().is_some_and(|dtype| !dtype.is_float());
-        match (options.dtype, source.tensors().find(quantized)) {
-            (None, Some(info)) => {
-                let found = info.dtype().unwrap_or(DType::F32);
-                Err(ConvertError::Quantized { tensor: info.name.clone(), found })
+    /// The source is quantized as the target cannot be, and nothing says what it becomes.
+    pub fn new(source: &Checkpoint, to: To, options: ConvertOptions) -> Result<Self, ConvertError> {
+        let ConvertOptions { dtype, layout } = options;
+        if let Some(layout) = layout
+            && (to != To::Mlx || layout.dtype(DType::F16).is_none())
+        {
+            return Err(ConvertError::Layout { layout });
+        }
+        let lost = |info: &&TensorInfo| info.dtype().is_some_and(|dtype| to.keeps(dtype).is_none());
+        match source.tensors().find(lost) {
+            Some(info) if dtype.is_none() && layout.is_none() => {
+                let (found, to) = (info.dtype().unwrap_or(DType::F32), to.name());
+                Err(ConvertError::Quantized { tensor: info.name.clone(), found, to })
             }
-            (dtype, _) => Ok(Self { dtype }),
+            _ => Ok(Self { to, dtype, layout }),
         }
     }
 
-    pub fn matrix(&self, found: DType) -> DType {
-        self.dtype.unwrap_or(found)
+    /// The type of what is not quantized anew.
+    pub fn kept(&self, found: DType) -> DType {
+        self.dtype.or_else(|| self.to.keeps(found)).unwrap_or(DType::F16)
+    }
+
+    /// The type of a matrix with rows of `cols` values, and if it is quantized anew, the type of its values before.
+    pub fn matrix(&self, found: DType, cols: usize) -> (DType, Option<DType>) {
+        let float = self.dtype.unwrap_or(if found.is_float() { found } else { DType::F16 });
+        let anew = self.layout.and_then(|layout| layout.dtype(float)).filter(|dtype| cols.is_multiple_of(dtype.block));
+        anew.map_or_else(|| (self.kept(found), None), |dtype| (dtype, Some(float)))
     }
 }
 
@@ -105,8 +161,8 @@ pub(super) fn main_type(steps: &[Step]) -> DType {
         matrices.map(|s| s.target.shape.iter().product::<usize>()).sum()
     };
     let ternary = steps.iter().find(|s| s.factor.is_some()).map(|s| s.target.dtype);
-    let floats = || [DType::F32, DType::F16, DType::BF16].into_iter().max_by_key(|dtype| of(*dtype));
-    ternary.or_else(floats).unwrap_or(DType::F32)
+    let most = || DType::in_gguf().max_by_key(|dtype| of(*dtype));
+    ternary.or_else(most).unwrap_or(DType::F32)
 }
 
 /// What the values of the tensor with this canonical name become; `plus_one` where the weights of norms lack 1 in Hugging
@@ -115,9 +171,9 @@ pub(super) fn change_of(plus_one: bool, canonical: &str, to: To) -> Change {
     let norm = canonical.ends_with("norm.weight") && !canonical.ends_with(".ssm_norm.weight");
     match to {
         To::Gguf if canonical.ends_with(".ssm_a") => Change::NegativeExp,
-        To::HuggingFace if canonical.ends_with(".ssm_a") => Change::Logarithm,
+        To::HuggingFace | To::Mlx if canonical.ends_with(".ssm_a") => Change::Logarithm,
         To::Gguf if plus_one && norm => Change::Add(1.0),
-        To::HuggingFace if plus_one && norm => Change::Add(-1.0),
+        To::HuggingFace | To::Mlx if plus_one && norm => Change::Add(-1.0),
         _ => Change::None,
     }
 }
@@ -131,7 +187,7 @@ pub(super) fn is_conv(canonical: &str) -> bool {
 pub(super) fn shape_of(canonical: &str, shape: &[usize], to: To) -> Vec<usize> {
     match (shape, to) {
         ([channels, 1, taps], To::Gguf) if is_conv(canonical) => vec![*channels, *taps],
-        ([channels, taps], To::HuggingFace) if is_conv(canonical) => vec![*channels, 1, *taps],
+        ([channels, taps], To::HuggingFace | To::Mlx) if is_conv(canonical) => vec![*channels, 1, *taps],
         _ => shape.to_vec(),
     }
 }
@@ -150,7 +206,7 @@ pub(super) fn orders_of(
         let head_dim = config.head_dim;
         let order = match to {
             To::Gguf => RowOrder::Interleave { head_dim },
-            To::HuggingFace => RowOrder::Halves { head_dim },
+            To::HuggingFace | To::Mlx => RowOrder::Halves { head_dim },
         };
         return (Some(order), None);
     }
@@ -159,7 +215,7 @@ pub(super) fn orders_of(
         let (groups, each) = (net.key_heads, net.value_heads / net.key_heads);
         Some(match to {
             To::Gguf => RowOrder::Tile { first, rows, groups, each },
-            To::HuggingFace => RowOrder::Tile { first, rows, groups: each, each: groups },
+            To::HuggingFace | To::Mlx => RowOrder::Tile { first, rows, groups: each, each: groups },
         })
     };
     match part {

@@ -1,12 +1,15 @@
 //! The data of tensors on their way from the source to the result.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use formats::{Checkpoint, FormatError, Tensor};
 use kernels::DType;
 use kernels::plan::{Bytes, Weight};
 use kernels::simd::Tier;
 
 use super::plan::{Matrix, Part, Step};
-use super::{ConvertError, Observer, Progress};
+use super::{ConvertError, Observer, Progress, exact};
 
 /// Values that are held at a time: a few megabytes in f32.
 const BATCH: usize = 1 << 20;
@@ -165,29 +168,34 @@ fn stream(
     let (mut bytes, mut values, mut encoded, mut reordered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for start in (0..rows).step_by(batch) {
         let end = (start + batch).min(rows);
-        let row = |row: usize| -> Result<&[u8], ConvertError> {
-            let at = row * row_bytes;
-            tensor.data.get(at..at + row_bytes).ok_or_else(|| outside(&tensor.name, row))
+        let rows = |rows: Range<usize>| {
+            let found = tensor.data.read(rows.start * row_bytes..rows.end * row_bytes);
+            found.ok_or_else(|| outside(&tensor.name, rows.end))
         };
         let piece = match order {
-            None => {
-                let whole = tensor.data.get(start * row_bytes..end * row_bytes);
-                whole.ok_or_else(|| outside(&tensor.name, end))?
-            }
+            None => rows(start..end)?,
             Some(order) => {
                 bytes.clear();
                 for at in start..end {
-                    bytes.extend_from_slice(row(order.source(at))?);
+                    let row = order.source(at);
+                    bytes.extend_from_slice(&rows(row..row + 1)?);
                 }
-                &bytes
+                Cow::Borrowed(&bytes[..])
             }
         };
-        if tensor.dtype == target && step.change == Change::None && step.columns.is_none() {
-            sink(piece)?;
+        let same_values = step.change == Change::None && step.columns.is_none();
+        if tensor.dtype == target && same_values {
+            sink(&piece)?;
+        } else if let Some(rewrite) =
+            exact::rewrite(tensor.dtype, target).filter(|_| same_values && step.float.is_none())
+        {
+            encoded.clear();
+            rewrite(tensor.dtype, target, &piece, &mut encoded);
+            sink(&encoded)?;
         } else {
             let count = (end - start) * cols;
             values.resize(count, 0.0);
-            (tensor.dtype.decode)(piece, &mut values);
+            (tensor.dtype.decode)(&piece, &mut values);
             if step.change != Change::None {
                 values.iter_mut().for_each(|value| *value = step.change.of(*value, tensor.factor));
             }
@@ -198,9 +206,17 @@ fn stream(
                     row.copy_from_slice(&reordered);
                 }
             }
+            let unmade = |dtype: DType| ConvertError::NotMade { tensor: tensor.name.clone(), dtype };
+            if let Some(float) = step.float.filter(|float| *float != tensor.dtype) {
+                encoded.resize(float.row_bytes(count), 0);
+                float.encode.ok_or_else(|| unmade(float))?(tier, &values, &mut encoded);
+                (float.decode)(&encoded, &mut values);
+            }
             encoded.resize(target.row_bytes(count), 0);
-            let unmade = || ConvertError::NotMade { tensor: tensor.name.clone(), dtype: target };
-            target.encode.ok_or_else(unmade)?(tier, &values, &mut encoded);
+            match step.float.and_then(|float| target.mlx_encoder(float)) {
+                Some(encode) => encode(&values, &mut encoded),
+                None => target.encode.ok_or_else(|| unmade(target))?(tier, &values, &mut encoded),
+            }
             if !(target.finite)(&encoded) && values.iter().all(|v| v.is_finite()) {
                 return Err(ConvertError::TooLarge { tensor: tensor.name.clone(), dtype: target });
             }

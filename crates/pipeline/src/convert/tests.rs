@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
+use formats::mlx::{Layout, Mode, Quantization};
 use formats::{Checkpoint, Config, Tensor};
 use kernels::DType;
 use kernels::plan::{Linear, Weight};
 
-use super::{ConvertError, ConvertOptions, to_gguf, to_hf};
+use super::{ConvertError, ConvertOptions, to_gguf, to_hf, to_mlx};
 
 /// The observer stops the work at each of its calls: nothing is left, whenever that is.
 #[test]
@@ -89,7 +90,7 @@ fn ternary_matrices_go_with_their_factors() {
         let expected = model::build_plan(&source).unwrap();
         let plan = |dtype: Option<DType>| {
             let file = folder.path().join("file.gguf");
-            to_gguf(&source, &file, ConvertOptions { dtype }, &mut |_| true).unwrap();
+            to_gguf(&source, &file, ConvertOptions { dtype, layout: None }, &mut |_| true).unwrap();
             model::build_plan(&Checkpoint::open(&file).unwrap()).unwrap()
         };
         let (kept, floats) = (plan(None), plan(Some(DType::F32)));
@@ -143,5 +144,100 @@ fn fused_gates_and_ups_are_the_same_experts() {
     let [expected, found] = [&source, &fused].map(|checkpoint| model::build_plan(checkpoint).unwrap());
     for (expected, found) in expected.linears().zip(found.linears()) {
         assert!(expected.weight.data[..] == found.weight.data[..], "{}", expected.weight.name);
+    }
+}
+
+fn mlx(case: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/mlx").join(case)
+}
+
+/// All tensors' values by name, in f32.
+fn values(checkpoint: &Checkpoint) -> BTreeMap<String, Vec<u32>> {
+    let bits = |tensor: Tensor| tensor.to_f32().iter().map(|v| v.to_bits()).collect();
+    checkpoint.tensors().map(|info| (info.name.clone(), bits(checkpoint.tensor(&info.name).unwrap()))).collect()
+}
+
+#[test]
+fn what_mlx_quantized_is_written_as_it_is_and_decoded_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in ["llama-f16", "llama-npz", "qwen3-bf16"] {
+        let source = Checkpoint::open(&mlx(case)).unwrap();
+        let (same, wide) = (folder.path().join("same"), folder.path().join("wide"));
+        to_mlx(&source, &same, ConvertOptions::default(), &mut |_| true).unwrap();
+        let same = Checkpoint::open(&same).unwrap();
+        assert!(same.is_mlx() && tensors(&same) == tensors(&source), "{case}");
+        let quantization = |checkpoint: &Checkpoint| {
+            let Config::HuggingFace(config) = checkpoint.config() else { unreachable!("a folder") };
+            let layout = |info: &formats::TensorInfo| {
+                let stem = info.name.strip_suffix(".weight")?.to_owned();
+                Some((stem.clone(), Layout::of(info.dtype()?)?, Quantization::of(config).unwrap()?.layout(&stem)))
+            };
+            checkpoint.tensors().filter_map(layout).collect::<Vec<_>>()
+        };
+        assert_eq!(quantization(&same).len(), quantization(&source).len());
+        assert!(quantization(&same).iter().all(|(_, found, said)| found == said), "{case}");
+
+        let refused = to_hf(&source, &wide, ConvertOptions::default(), &mut |_| true);
+        assert!(matches!(refused, Err(ConvertError::Quantized { .. })), "{case}");
+        let options = ConvertOptions { dtype: Some(DType::F32), layout: None };
+        to_hf(&source, &wide, options, &mut |_| true).unwrap();
+        let wide = Checkpoint::open(&wide).unwrap();
+        assert!(!wide.is_mlx() && wide.tensors().all(|info| info.dtype() == Some(DType::F32)), "{case}");
+        assert!(values(&wide) == values(&source), "{case}");
+    }
+}
+
+/// From a folder with affine groups of 32 to a file with Q4_1, and back to the same bytes.
+#[test]
+fn types_with_the_same_values_go_both_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, back) = (folder.path().join("model.gguf"), folder.path().join("back"));
+    let source = Checkpoint::open(&mlx("llama-npz")).unwrap();
+    to_gguf(&source, &file, ConvertOptions::default(), &mut |_| true).unwrap();
+    let made = Checkpoint::open(&file).unwrap();
+    assert_eq!(made.tensor("blk.0.attn_q.weight").unwrap().dtype, DType::Q4_1);
+    to_mlx(&made, &back, ConvertOptions::default(), &mut |_| true).unwrap();
+    assert!(tensors(&Checkpoint::open(&back).unwrap()) == tensors(&source));
+
+    // Three bits have no twin.
+    let other = Checkpoint::open(&mlx("llama-f16")).unwrap();
+    let refused = to_gguf(&other, &file, ConvertOptions::default(), &mut |_| true);
+    assert!(matches!(refused, Err(ConvertError::Quantized { .. })));
+    let options = ConvertOptions { dtype: Some(DType::F16), layout: None };
+    to_gguf(&other, &file, options, &mut |_| true).unwrap();
+}
+
+#[test]
+fn matrices_are_quantized_anew_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints");
+    for case in ["llama/model.gguf", "llama", "qwen3moe", "qwen3moe/model.gguf"] {
+        let source = Checkpoint::open(&checkpoints.join(case)).unwrap();
+        let out = folder.path().join("out");
+        for (mode, bits, group, name) in [
+            (Mode::Affine, Some(3), Some(32), "AFFINE3_G32_F16"),
+            (Mode::Affine, None, Some(32), "AFFINE4_G32_F16"),
+            (Mode::Mxfp8, None, None, "MXFP8"),
+        ] {
+            let layout = Some(Layout::new(mode, bits, group));
+            let options = ConvertOptions { dtype: Some(DType::F16), layout };
+            to_mlx(&source, &out, options, &mut |_| true).unwrap();
+            let made = Checkpoint::open(&out).unwrap();
+            model::build_plan(&made).unwrap();
+            let types = |part: &str| -> Vec<_> {
+                made.tensors().filter(|i| i.name.contains(part)).map(|i| i.raw_type.to_string()).collect()
+            };
+            assert!(types("k_proj.weight").iter().all(|found| found == name), "{case}: {:?}", types("k_proj"));
+            assert!(types("norm").iter().all(|found| found == "F16"), "{case}: {:?}", types("norm"));
+            if case.starts_with("qwen3moe") {
+                assert!(!types(".switch_mlp.up_proj").is_empty() && types(".experts.").is_empty(), "{case}");
+                assert!(types("mlp.gate.").iter().all(|found| found == "F16"), "{case}: {:?}", types("mlp.gate."));
+            }
+        }
+        for layout in [Layout::new(Mode::Affine, Some(7), None), Layout::new(Mode::Mxfp4, None, Some(64))] {
+            let options = ConvertOptions { dtype: None, layout: Some(layout) };
+            let refused = to_mlx(&source, &out, options, &mut |_| true);
+            assert!(matches!(refused, Err(ConvertError::Layout { .. })), "{case}");
+        }
     }
 }

@@ -15,10 +15,12 @@ use model::tokenizer::Tokenizer;
 use super::plan::{Matrix, Part, Step, To, Types, change_of, is_conv, is_router, main_type, orders_of, shape_of};
 use super::stream::{Change, RowOrder, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
-use crate::quantize::FileType;
+use crate::quantize::FILE_TYPES;
 
 /// The version of the block layouts, a constant since 2023.
 const QUANTIZATION_VERSION: u32 = 2;
+/// The file type of types that have none of their own.
+const UNNAMED: u32 = 1024;
 
 /// Writes the checkpoint as the GGUF file `target`, which appears when it is whole.
 ///
@@ -38,7 +40,7 @@ pub fn to_gguf(
     // Checks every tensor's presence and shape.
     let plan = model::shape_plan(source)?;
     let ternary = config.ternary.map(|kind| Matrices::new(kind, &plan)).unwrap_or_default();
-    let steps = steps(source, architecture, &config, &Types::new(source, options)?, &ternary)?;
+    let steps = steps(source, architecture, &config, &Types::new(source, To::Gguf, options)?, &ternary)?;
     // In floats, they are as any other weights.
     config.ternary = config.ternary.filter(|_| steps.iter().any(|step| step.factor.is_some()));
     let rope = config.rope.tensors();
@@ -88,7 +90,7 @@ fn steps(
         let found = source.tensor(&info.name)?.dtype;
         if let Some(assemblies) = architecture.unpacked(source, config, &plain) {
             for Assembly { name, shape, pieces } in assemblies {
-                let dtype = if is_router(&name) { DType::F32 } else { types.matrix(found) };
+                let dtype = if is_router(&name) { DType::F32 } else { types.kept(found) };
                 let target = NewTensor { name, dtype, shape };
                 steps.push(Step::plain(Part::of(pieces), target));
             }
@@ -97,7 +99,7 @@ fn steps(
         let name = canonical
             .ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
         let matrix = info.shape.len() > 1 && !is_router(&name) && !is_conv(&name);
-        let dtype = if matrix { types.matrix(found) } else { DType::F32 };
+        let dtype = if matrix { types.kept(found) } else { DType::F32 };
         let (rows, columns) = orders_of(architecture, config, &name, To::Gguf);
         let change = change_of(config.norms.plus_one, &name, To::Gguf);
         let shape = shape_of(&name, &info.shape, To::Gguf);
@@ -135,7 +137,7 @@ fn ternary_step(
 ) -> Step {
     let target = NewTensor {
         name: name.to_owned(),
-        dtype: types.matrix(model::ternary::dtype(matrix.cols)),
+        dtype: types.kept(model::ternary::dtype(matrix.cols)),
         shape: vec![matrix.rows, matrix.cols],
     };
     let change = if target.dtype.is_float() { Change::Factor } else { Change::None };
@@ -172,7 +174,8 @@ fn metadata(
         out.set("general.license", &licence);
     }
     architecture.gguf_keys(config, &mut out, hf.path())?;
-    let file_type = FileType::from_name(main_type(steps).name).map_or(0, |t| t.id);
+    let main = main_type(steps);
+    let file_type = FILE_TYPES.iter().find(|t| t.dtype == main).map_or(UNNAMED, |t| t.id);
     out.set("general.file_type", &file_type);
     out.set("general.quantization_version", &QUANTIZATION_VERSION);
     write_tokenizer(source, hf, config, &generation, &mut out)?;

@@ -1,19 +1,20 @@
-//! A checkpoint as a folder in Hugging Face layout.
+//! A checkpoint as a folder in Hugging Face layout, or in that of MLX, which differs in how matrices may be quantized.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use formats::gguf::NewTensor;
+use formats::mlx::{Layout, Quantization};
 use formats::safetensors::SafetensorsWriter;
-use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder};
+use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder, TensorInfo};
 use kernels::DType;
+use kernels::quant::GroupAffine;
 use kernels::simd::Tier;
-use model::arch::{Architecture, Assembly, DecoderConfig, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
+use model::arch::{Architecture, Assembly, DecoderConfig, HfNames, Piece, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value, json};
 
-use super::plan::{
-    Part, Step, To, Types, change_of, is_conv, is_router, is_shared_gate, main_type, orders_of, shape_of,
-};
+use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, is_shared_gate, orders_of, shape_of};
 use super::stream::{Change, is_exact, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
@@ -47,12 +48,35 @@ pub fn to_hf(
     options: ConvertOptions,
     observer: &mut Observer,
 ) -> Result<Converted, ConvertError> {
+    to_folder(source, target, To::HuggingFace, options, observer)
+}
+
+/// As [`to_hf`], for MLX: what is quantized stays so where MLX has the type, or gets the layout that is asked for.
+///
+/// # Errors
+/// As [`to_hf`]; a layout that MLX does not have.
+pub fn to_mlx(
+    source: &Checkpoint,
+    target: &Path,
+    options: ConvertOptions,
+    observer: &mut Observer,
+) -> Result<Converted, ConvertError> {
+    to_folder(source, target, To::Mlx, options, observer)
+}
+
+fn to_folder(
+    source: &Checkpoint,
+    target: &Path,
+    to: To,
+    options: ConvertOptions,
+    observer: &mut Observer,
+) -> Result<Converted, ConvertError> {
     let tier = Tier::detect()?;
     let architecture = Architecture::of(source)?;
     let config = architecture.config(source)?;
     // Checks every tensor's presence and shape.
     model::build_plan(source)?;
-    let types = Types::new(source, options)?;
+    let types = Types::new(source, to, options)?;
     let settings = match source.config() {
         Config::Gguf(_) => Some(settings(source, architecture, &config)?),
         Config::HuggingFace(_) => None,
@@ -60,23 +84,31 @@ pub fn to_hf(
     let plus_one = settings.as_ref().is_some_and(|settings| settings.read.norms.plus_one);
     let steps = steps(source, architecture, &config, &types, plus_one, tier)?;
     let folder = NewFolder::create(target)?;
-    let dtype = main_type(&steps);
+    let dtype = float_type(&steps);
+    let quantization = quantization(&steps, options);
     match (source.config(), settings) {
         (Config::Gguf(metadata), settings) => {
             let tokenizer = GgufVocabulary::of(metadata)?;
             let json = settings.map(|settings| settings.json).unwrap_or_default();
-            write_settings(source, json, &config, dtype, &tokenizer, &folder)?;
+            write_settings(source, json, &config, (dtype, quantization), &tokenizer, &folder)?;
         }
         (Config::HuggingFace(hf), _) => {
             let mut config = hf.value().as_object().cloned().unwrap_or_default();
             set_dtype(&mut config, dtype);
+            if Quantization::of(hf)?.is_some() {
+                Quantization::erase(&mut config);
+            }
+            if let Some(quantization) = quantization {
+                quantization.write(&mut config);
+            }
             folder.write("config.json", &pretty(&Value::Object(config)))?;
             copy_settings(source.path(), &folder)?;
         }
     }
 
     let tensors: Vec<NewTensor> = steps.iter().map(|step| step.target.clone()).collect();
-    let mut writer = SafetensorsWriter::create(folder.path(), &tensors, SHARD_BYTES)?;
+    let framework = if to == To::Mlx { "mlx" } else { "pt" };
+    let mut writer = SafetensorsWriter::create(folder.path(), &tensors, SHARD_BYTES, framework)?;
     let mut write = |name: &str, bytes: &[u8]| writer.write(name, bytes);
     let written = stream_all(source, &steps, tier, &mut write, observer)?;
     writer.finish()?;
@@ -108,6 +140,8 @@ fn steps(
     tier: Tier,
 ) -> Result<Vec<Step>, ConvertError> {
     let from_gguf = matches!(source.config(), Config::Gguf(_));
+    let names = HfNames::of(source);
+    let plain = |name: &str| names.plain(name).unwrap_or_else(|| name.to_owned());
     let mut steps = Vec::new();
     for info in source.tensors() {
         let follows = [ROPE_FREQS, ROPE_LONG, ROPE_SHORT].contains(&info.name.as_str())
@@ -116,11 +150,12 @@ fn steps(
         if follows || guesses || (config.tied && info.name == "lm_head.weight") {
             continue;
         }
-        let dtype = types.matrix(source.tensor(&info.name)?.dtype);
-        if from_gguf && let Some(assemblies) = architecture.packed(config, &info.name) {
+        let found = source.tensor(&info.name)?.dtype;
+        if let Some(assemblies) = assemblies(source, architecture, config, types, info)? {
             for Assembly { name, shape, pieces } in assemblies {
+                let (dtype, float) = types.matrix(found, shape.last().copied().unwrap_or(1));
                 let target = NewTensor { name, dtype, shape };
-                steps.push(Step::plain(Part::of(pieces), target));
+                steps.push(Step { float, ..Step::plain(Part::of(pieces), target) });
             }
             continue;
         }
@@ -139,10 +174,13 @@ fn steps(
             orders = orders_of(architecture, config, &canonical, To::HuggingFace);
             shape = shape_of(&canonical, &shape, To::HuggingFace);
         }
+        let known = if from_gguf { Some(info.name.clone()) } else { architecture.to_canonical(&plain(&info.name)) };
+        let matrix = shape.len() == 2 && known.is_some_and(|name| name.ends_with(".weight") && !is_router(&name));
+        let (dtype, float) = if matrix { types.matrix(found, shape[1]) } else { (types.kept(found), None) };
         let (target, (rows, columns)) = (NewTensor { name, dtype, shape }, orders);
-        steps.push(Step { rows, columns, change, ..Step::plain(Part::whole(&info.name), target) });
+        steps.push(Step { rows, columns, change, float, ..Step::plain(Part::whole(&info.name), target) });
     }
-    let main = main_type(&steps);
+    let main = float_type(&steps);
     if types.dtype.is_none() && from_gguf {
         for step in &mut steps {
             // What is put together is a matrix.
@@ -154,6 +192,35 @@ fn steps(
         }
     }
     Ok(steps)
+}
+
+/// The tensors of the result that begin with this one and are put together from several, or are parts of it: nothing where
+/// another begins those. None where the tensor is written as it is.
+fn assemblies(
+    source: &Checkpoint,
+    architecture: &Architecture,
+    config: &DecoderConfig,
+    types: &Types,
+    info: &TensorInfo,
+) -> Result<Option<Vec<Assembly>>, ConvertError> {
+    let from_gguf = matches!(source.config(), Config::Gguf(_));
+    let stacks = types.to == To::Mlx && config.experts.is_some();
+    let of_mlx = |canonical: Assembly| match architecture.mlx_experts(&canonical.name) {
+        Some(name) => Ok(Assembly { name, ..canonical }),
+        None => Err(ConvertError::Experts { tensor: info.name.clone() }),
+    };
+    if from_gguf && !(stacks && info.name.contains("_exps.")) {
+        return Ok(architecture.packed(config, &info.name));
+    }
+    if from_gguf {
+        let rows = info.shape.iter().rev().skip(1).product();
+        let piece = Piece { tensor: info.name.clone(), shape: info.shape.clone(), rows: 0..rows };
+        return of_mlx(Assembly { name: info.name.clone(), shape: info.shape.clone(), pieces: vec![piece] })
+            .map(|assembly| Some(vec![assembly]));
+    }
+    let plain = HfNames::of(source).plain(&info.name).filter(|_| stacks);
+    let found = plain.and_then(|plain| architecture.unpacked(source, config, &plain));
+    found.map(|found| found.into_iter().map(of_mlx).collect()).transpose()
 }
 
 /// `config.json`, as far as it describes the decoder.
@@ -192,18 +259,45 @@ fn settings(
     Ok(Settings { json, read })
 }
 
+/// The type of most values that are not quantized, or of most scales.
+fn float_type(steps: &[Step]) -> DType {
+    let float = |step: &Step| match GroupAffine::of(step.target.dtype) {
+        Some(affine) => Some(affine.scales),
+        None => Some(step.target.dtype).filter(|dtype| dtype.is_float()),
+    };
+    let matrices = || steps.iter().filter(|step| step.target.shape.len() > 1);
+    let values = |step: &Step| step.target.shape.iter().product::<usize>();
+    let of = |dtype: DType| matrices().filter(|s| float(s) == Some(dtype)).map(values).sum::<usize>();
+    [DType::F32, DType::F16, DType::BF16].into_iter().max_by_key(|dtype| of(*dtype)).unwrap_or(DType::F32)
+}
+
+/// What `config.json` says of matrices that are quantized: the layout that was asked for, or that most of them have, and those
+/// of the others.
+fn quantization(steps: &[Step], options: ConvertOptions) -> Option<Quantization> {
+    let layout =
+        |step: &Step| Some((step.target.name.strip_suffix(".weight")?.to_owned(), Layout::of(step.target.dtype)?));
+    let found: BTreeMap<String, Layout> = steps.iter().filter_map(layout).collect();
+    let count = |layout: &Layout| found.values().filter(|other| *other == layout).count();
+    let most = || found.values().max_by_key(|layout| count(layout)).copied();
+    let all = options.layout.filter(|_| !found.is_empty()).or_else(most)?;
+    Some(Quantization { all, by_name: found.into_iter().filter(|(_, layout)| *layout != all).collect() })
+}
+
 /// The JSON files that GGUF metadata amounts to.
 fn write_settings(
     source: &Checkpoint,
     mut settings: Map<String, Value>,
     config: &DecoderConfig,
-    dtype: DType,
+    (dtype, quantization): (DType, Option<Quantization>),
     tokenizer: &GgufVocabulary,
     folder: &NewFolder,
 ) -> Result<(), ConvertError> {
     let generation = source.generation_defaults()?;
     add_token_ids(&generation, &mut settings);
     set_dtype(&mut settings, dtype);
+    if let Some(quantization) = quantization {
+        quantization.write(&mut settings);
+    }
     folder.write("config.json", &pretty(&Value::Object(settings)))?;
     folder.write("generation_config.json", &pretty(&generation_config(&generation)))?;
     folder.write("tokenizer.json", tokenizer.to_tokenizer_json()?.to_string().as_bytes())?;

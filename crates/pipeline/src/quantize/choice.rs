@@ -46,8 +46,8 @@ impl TypeOptions {
         let wrong = |found: String| QuantizeError::TensorType { text: text.to_owned(), found };
         let (pattern, name) = text.rsplit_once('=').ok_or_else(|| wrong("no =".to_owned()))?;
         let pattern = Regex::new(pattern).map_err(|error| wrong(error.to_string()))?;
-        let dtype = DType::from_name(name).ok_or_else(|| {
-            let types: Vec<_> = DType::all().map(|t| t.name).collect();
+        let dtype = DType::from_name(name).filter(|dtype| dtype.ggml_id.is_some()).ok_or_else(|| {
+            let types: Vec<_> = DType::in_gguf().map(|t| t.name).collect();
             wrong(format!("the type {name:?}, which is none of {}", types.join(", ")))
         })?;
         self.tensors.push((pattern, dtype));

@@ -27,7 +27,7 @@ impl Pass<'_> {
                 let all = inputs.projection.rows;
                 (b.inputs.slice_mut(r * stride, all), b.embeddings.slice_mut(r * stride, all))
             };
-            (inputs.embedding.dtype.decode)(inputs.embedding.row(rows[r].token as usize), table);
+            (inputs.embedding.dtype.decode)(&inputs.embedding.row(rows[r].token as usize), table);
             own.iter_mut().for_each(|x| *x *= inputs.projection_scale);
             for (own, table) in own.chunks_exact_mut(width).zip(table.chunks_exact(width)) {
                 let x = own.as_mut_ptr();

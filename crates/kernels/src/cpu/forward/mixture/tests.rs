@@ -114,7 +114,7 @@ fn scores(linear: &Linear, x: &[f32]) -> Vec<f64> {
     let dot = |row: &[f32]| row.iter().zip(&normed).map(|(w, x)| f64::from(*w) * x).sum();
     (0..linear.weight.rows)
         .map(|r| {
-            (linear.weight.dtype.decode)(linear.weight.row(r), &mut row);
+            (linear.weight.dtype.decode)(&linear.weight.row(r), &mut row);
             dot(&row)
         })
         .collect()
