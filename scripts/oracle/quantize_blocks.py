@@ -4,6 +4,9 @@ usage: quantize_blocks.py LLAMA_CPP_BIN OUT_FOLDER
 
 Writes values.f32 (float32, rows of 256) and, for each type, NAME.blocks. The rows are what weights look like and what
 they can look like at worst: zeros of both signs, constants, denormals, outliers, ties, parts of very different size.
+
+Writes importance.f32 (float32, one for each value) and, for each type that heeds it, NAME.weighted: the same values in
+rows of WEIGHTED_COLS, each row encoded with its own importance of the columns.
 """
 
 import ctypes
@@ -35,6 +38,9 @@ TYPES = {
     "tq1_0": (34, 256, 54),
     "tq2_0": (35, 256, 66),
 }
+
+# Columns of a row with importance: no multiple of 256 where the block is smaller. Both divide the number of values.
+WEIGHTED_COLS = {32: 1312, 256: 512}
 
 
 def rows() -> np.ndarray:
@@ -85,6 +91,26 @@ def rows() -> np.ndarray:
     return np.array(found).astype(np.float32)
 
 
+def importances(n: int) -> np.ndarray:
+    """float32 [n, 256]: means of squares as they are, and zeros, constants, sizes far apart."""
+    random = np.random.default_rng(21)
+    usual = lambda spread: np.exp(random.standard_normal(256) * spread)
+    kinds = [
+        lambda: usual(1.0),
+        lambda: usual(1.5) * 1e-4,
+        lambda: np.full(256, 0.37),
+        lambda: usual(2.5) * 1e4,
+        lambda: random.standard_normal(256) ** 2,
+        lambda: usual(1.0) * np.repeat(random.random(16) < 0.7, 16),
+        lambda: np.where(random.random(256) < 0.5, 0, usual(1.0)),
+        lambda: np.repeat(10.0 ** random.integers(-12, 7, 16), 16) * usual(0.5),
+        lambda: np.where(np.arange(256) == 99, 1e8, usual(0.3)),
+        lambda: usual(4.0),
+        lambda: np.zeros(256),
+    ]
+    return np.array([kinds[i % len(kinds)]() for i in range(n)]).astype(np.float32)
+
+
 def main() -> None:
     library, folder = Path(sys.argv[1]) / "libggml-base.so", Path(sys.argv[2])
     ggml = ctypes.CDLL(str(library))
@@ -92,15 +118,34 @@ def main() -> None:
     ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     ggml.ggml_validate_row_data.restype = ctypes.c_bool
     ggml.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+
+    def encode(number: int, values: np.ndarray, size: int, importance: np.ndarray | None) -> np.ndarray:
+        """Blocks of `size` bytes in all of rows of values."""
+        out = np.zeros(size, np.uint8)
+        weights = None if importance is None else importance.ctypes.data
+        written = ggml.ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, *values.shape, weights)
+        if written != size or not ggml.ggml_validate_row_data(number, out.ctypes.data, size):
+            raise SystemExit(f"type {number}: ggml refuses these values")
+        return out
+
     values = rows()
+    importance = importances(len(values))
     folder.mkdir(parents=True, exist_ok=True)
     values.astype("<f4").tofile(folder / "values.f32")
+    importance.astype("<f4").tofile(folder / "importance.f32")
     for name, (number, block, size) in TYPES.items():
-        out = np.zeros(values.size // block * size, np.uint8)
-        written = ggml.ggml_quantize_chunk(number, values.ctypes.data, out.ctypes.data, 0, len(values), 256, None)
-        if written != out.size or not ggml.ggml_validate_row_data(number, out.ctypes.data, out.size):
-            raise SystemExit(f"{name}: ggml refuses these values")
-        out.tofile(folder / f"{name}.blocks")
+        encode(number, values, values.size // block * size, None).tofile(folder / f"{name}.blocks")
+        if block not in WEIGHTED_COLS:
+            continue
+        cols = WEIGHTED_COLS[block]
+        parts = list(zip(values.reshape(-1, 1, cols), importance.reshape(-1, cols)))
+        row = cols // block * size
+        weighted, plain = (
+            np.concatenate([encode(number, part, row, by if heeded else None) for part, by in parts])
+            for heeded in (True, False)
+        )
+        if (weighted != plain).any():
+            weighted.tofile(folder / f"{name}.weighted")
 
 
 main()

@@ -9,6 +9,7 @@ use formats::{ChatTemplates, Checkpoint};
 use hub::{Images, Location, Missing, Store};
 use kernels::backend::{KvType, Program, ProgramOptions};
 use kernels::cpu::{CpuBackend, ImageEvent, ImageFile};
+use kernels::roof;
 use kernels::simd::Tier;
 use model::Model;
 use model::arch::DecoderConfig;
@@ -190,6 +191,12 @@ impl Context {
         // A wrong EDGELING_CPU is told before anything is read.
         let tier = Tier::detect()?;
         let backend = CpuBackend::new(tier).with_context(|| format!("this CPU lacks {}", tier.name()))?;
+        if numbers.bf16
+            && let Some(gain) = roof::bf16_gain(tier).filter(|gain| *gain < 1.0)
+        {
+            let text = format!("BF16 arithmetic has {gain:.2} of the speed of f32 on this CPU: leave --bf16 out");
+            self.ui.warn(&text);
+        }
         let checkpoint = Checkpoint::open(path)?;
         let model = Model::load(&checkpoint)?;
         let image = self.image(&checkpoint, keep)?;

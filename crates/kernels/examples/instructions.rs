@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             let out: Buffer<f32> = Buffer::zeroed(count * PANELS * LANES).ok_or("too little memory")?;
             let (range, tokens, out_stride, cols) = (0..PANELS, 0..count, PANELS * LANES, COLS);
-            let (panels, out) = (panels.ptr().cast_const(), out.ptr());
+            let (panels, out, fetch) = (panels.ptr().cast_const(), out.ptr(), Fetch::Nothing);
             let mut product = || {
                 let (range, tokens) = (range.clone(), tokens.clone());
                 // SAFETY: the tier is available and all buffers are as large as the product.
@@ -53,13 +53,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     match layout.matmul {
                         MatMulFn::Int8(run) => {
                             let x = &quantized;
-                            run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
+                            run(
+                                tier,
+                                IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride, fetch },
+                            );
                         }
                         MatMulFn::F32(run) => {
                             let (x, x_stride, accumulate) = (x.ptr().cast_const(), cols, false);
                             #[rustfmt::skip]
                             let part = FloatMatMul {
-                                panels, panel_bytes, range, cols, x, x_stride, tokens, out, out_stride, accumulate, fetch: Fetch::Nothing,
+                                panels, panel_bytes, range, cols, x, x_stride, tokens, out, out_stride, accumulate, fetch,
                             };
                             run(tier, part);
                         }

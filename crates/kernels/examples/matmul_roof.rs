@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let panels = rows.div_ceil(16);
         let copies = (256 << 20) / (panels * panel_bytes) + 1;
         let weights: Buffer<u8> = Buffer::zeroed(copies * panels * panel_bytes).ok_or("memory")?;
-        let file = vec![0x11u8; 16 * dtype.row_bytes(cols)];
+        let file = vec![0x3Cu8; 16 * dtype.row_bytes(cols)];
         for panel in 0..copies * panels {
             // SAFETY: one thread.
             (layout.pack)(&file, cols, unsafe { weights.slice_mut(panel * panel_bytes, panel_bytes) });
@@ -68,7 +68,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         let x = &quantized;
                         run(
                             tier,
-                            IntMatMul { panels: panels_at, panel_bytes, range, cols, x, tokens, out, out_stride },
+                            IntMatMul {
+                                panels: panels_at,
+                                panel_bytes,
+                                range,
+                                cols,
+                                x,
+                                tokens,
+                                out,
+                                out_stride,
+                                fetch: Fetch::Ahead(8192),
+                            },
                         );
                     }
                     MatMulFn::F32(run) => {

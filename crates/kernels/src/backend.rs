@@ -23,7 +23,7 @@ impl KvType {
         match self {
             Self::F32 => 4 * head_dim,
             Self::F16 => 2 * head_dim,
-            Self::Q8_0 => head_dim + 2 * head_dim.div_ceil(BLOCK),
+            Self::Q8_0 => (BLOCK + 2) * head_dim.div_ceil(BLOCK),
         }
     }
 }

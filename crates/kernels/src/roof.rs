@@ -48,7 +48,6 @@ pub fn measure(tier: Tier, threads: &[usize]) -> Result<Vec<Roof>, BackendError>
 
 fn of_team(tier: Tier, threads: usize, buffer: &Buffer<u8>) -> Roof {
     let mut team = Team::new(threads);
-    let n = team.size() as f64;
     let read = best(Duration::from_millis(450), || {
         team.run(READ_BYTES / READ_AT_ONCE, &|i| {
             let bytes = buffer.ptr().wrapping_add(i * READ_AT_ONCE);
@@ -56,27 +55,42 @@ fn of_team(tier: Tier, threads: usize, buffer: &Buffer<u8>) -> Roof {
             unsafe { tier.run(Read { bytes, len: READ_AT_ONCE }) }
         });
     });
-    let mut peak = |sums_of: Sums, per_lane: f64| {
-        let mut sums = 0;
-        let seconds = best(Duration::from_millis(200), || {
-            team.run(threads, &|_| {
-                // SAFETY: the tier is available.
-                unsafe {
-                    match sums_of {
-                        Sums::Bf16 => tier.run_bf16(Peak(sums_of)),
-                        _ => tier.run(Peak(sums_of)),
-                    }
-                }
-            });
-            // SAFETY: the tier is available.
-            sums = unsafe { tier.run(Chains) } * ROUNDS;
-        });
-        sums as f64 * n * LANES as f64 * 2.0 * per_lane / seconds
-    };
-    // An int8 sum takes four multiply-adds a lane, a BF16 sum two.
-    let (int8, f32) = (peak(Sums::Int8, 4.0), peak(Sums::F32, 1.0));
-    let bf16 = tier.has_bf16().then(|| peak(Sums::Bf16, 2.0));
+    let time = Duration::from_millis(200);
+    let (int8, f32) = (peak(tier, &mut team, Sums::Int8, time), peak(tier, &mut team, Sums::F32, time));
+    let bf16 = tier.has_bf16().then(|| peak(tier, &mut team, Sums::Bf16, time));
     Roof { threads, read: READ_BYTES as f64 / read, int8, f32, bf16 }
+}
+
+/// How many times as fast BF16 arithmetic is as f32 on one thread, where the tier has it; some CPUs have it and are slower.
+/// Takes milliseconds.
+pub fn bf16_gain(tier: Tier) -> Option<f64> {
+    let (mut alone, time) = (Team::new(1), Duration::from_millis(2));
+    tier.has_bf16().then(|| peak(tier, &mut alone, Sums::Bf16, time) / peak(tier, &mut alone, Sums::F32, time))
+}
+
+/// Operations per second on registers alone.
+fn peak(tier: Tier, team: &mut Team, sums_of: Sums, time: Duration) -> f64 {
+    let threads = team.size();
+    // An int8 sum takes four multiply-adds a lane, a BF16 sum two.
+    let per_lane = match sums_of {
+        Sums::Int8 => 4.0,
+        Sums::Bf16 => 2.0,
+        Sums::F32 => 1.0,
+    };
+    let seconds = best(time, || {
+        team.run(threads, &|_| {
+            // SAFETY: the tier is available.
+            unsafe {
+                match sums_of {
+                    Sums::Bf16 => tier.run_bf16(Peak(sums_of)),
+                    _ => tier.run(Peak(sums_of)),
+                }
+            }
+        });
+    });
+    // SAFETY: the tier is available.
+    let sums = unsafe { tier.run(Chains) } * ROUNDS;
+    (sums * threads * LANES * 2) as f64 * per_lane / seconds
 }
 
 /// The fewest seconds that `work` takes within `time`, three passes at least.

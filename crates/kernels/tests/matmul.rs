@@ -27,7 +27,7 @@ fn product(tier: Tier, dtype: DType, weight: &[u8], shape: [usize; 3], x: &[f32]
     let out_stride = panels * 16;
     for start in (0..tokens).step_by(at_once) {
         let (range, tokens) = (0..panels, start..tokens.min(start + at_once));
-        let (panels, out) = (packed.ptr().cast_const(), out.ptr());
+        let (panels, out, fetch) = (packed.ptr().cast_const(), out.ptr(), Fetch::Ahead(256));
         // SAFETY: the tier is available, and all buffers are as large as the product.
         unsafe {
             match dtype.run.matmul {
@@ -37,7 +37,7 @@ fn product(tier: Tier, dtype: DType, weight: &[u8], shape: [usize; 3], x: &[f32]
                         tier.run(quantized.quantize_row(t, x.as_ptr().add(t * cols)));
                     }
                     let x = &quantized;
-                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
+                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride, fetch });
                 }
                 MatMulFn::F32(run) => {
                     let (x, x_stride, accumulate) = (x.as_ptr(), cols, false);
@@ -54,7 +54,7 @@ fn product(tier: Tier, dtype: DType, weight: &[u8], shape: [usize; 3], x: &[f32]
                             out,
                             out_stride,
                             accumulate,
-                            fetch: Fetch::Ahead(256),
+                            fetch,
                         },
                     );
                 }

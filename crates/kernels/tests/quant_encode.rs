@@ -13,8 +13,12 @@ fn data(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/quant").join(name)).unwrap()
 }
 
+fn floats(name: &str) -> Vec<f32> {
+    data(name).as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
 fn values() -> Vec<f32> {
-    data("values.f32").as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    floats("values.f32")
 }
 
 fn encode(dtype: DType, tier: Tier, values: &[f32]) -> Vec<u8> {
@@ -46,6 +50,106 @@ fn every_type_on_every_tier_gives_the_reference_s_bytes() {
             }
             assert_eq!(found.len(), expected.len());
         }
+    }
+}
+
+/// Columns of the rows that ggml encoded by importance, each row by its own.
+fn weighted_cols(dtype: DType) -> usize {
+    if dtype.block == 32 { 1312 } else { 512 }
+}
+
+fn encode_weighted(dtype: DType, tier: Tier, values: &[f32], importance: &[f32]) -> Vec<u8> {
+    let mut blocks = vec![0xAA; dtype.row_bytes(values.len())];
+    dtype.encode_weighted.expect("an encoder by importance")(tier, values, importance, &mut blocks);
+    blocks
+}
+
+/// Every type that can be encoded by importance.
+fn weighted() -> impl Iterator<Item = DType> {
+    DType::all().filter(|dtype| dtype.encode_weighted.is_some())
+}
+
+#[test]
+fn every_type_on_every_tier_gives_the_reference_s_bytes_by_importance() {
+    let (values, importance) = (values(), floats("importance.f32"));
+    for dtype in weighted() {
+        let expected = data(&format!("{}.weighted", dtype.name.to_lowercase()));
+        let cols = weighted_cols(dtype);
+        let rows = values.chunks_exact(cols).zip(importance.chunks_exact(cols));
+        for (row, ((values, importance), expected)) in
+            rows.zip(expected.chunks_exact(dtype.row_bytes(cols))).enumerate()
+        {
+            for tier in Tier::all_available() {
+                let found = encode_weighted(dtype, tier, values, importance);
+                for (i, (found, expected)) in found.chunks(dtype.bytes).zip(expected.chunks(dtype.bytes)).enumerate() {
+                    assert_eq!(found, expected, "{dtype} on {}: block {i} of row {row}", tier.name());
+                }
+            }
+        }
+        assert_eq!(expected.len(), dtype.row_bytes(values.len()));
+    }
+}
+
+#[test]
+fn what_the_reference_encodes_by_importance_can_be_encoded_so() {
+    for dtype in encoded() {
+        let name = format!("tests/data/quant/{}.weighted", dtype.name.to_lowercase());
+        let exists = Path::new(env!("CARGO_MANIFEST_DIR")).join(name).exists();
+        assert_eq!(dtype.encode_weighted.is_some(), exists, "{dtype}");
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_what_is_encoded_by_importance_with_them() {
+    let (values, importance) = (values(), floats("importance.f32"));
+    for dtype in weighted() {
+        let cols = weighted_cols(dtype);
+        let importance = &importance[..cols];
+        for tier in Tier::all_available() {
+            let whole = encode_weighted(dtype, tier, &values, importance);
+            for rows in [1, 2, 5] {
+                let parts = values.chunks(cols * rows).flat_map(|part| encode_weighted(dtype, tier, part, importance));
+                assert_eq!(parts.collect::<Vec<_>>(), whole, "{dtype} on {} in parts of {rows} rows", tier.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn by_importance_scales_that_overflow_are_found() {
+    let tier = Tier::detect().unwrap();
+    for dtype in weighted() {
+        let mut values = vec![1.0; 512];
+        let importance: Vec<f32> = (0..512).map(|i| (i % 7) as f32).collect();
+        assert!((dtype.finite)(&encode_weighted(dtype, tier, &values, &importance)), "{dtype}");
+        for large in [1e20, 3e38] {
+            values[300] = large;
+            assert!(!(dtype.finite)(&encode_weighted(dtype, tier, &values, &importance)), "{dtype}, {large}");
+        }
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            values[300] = bad;
+            // Whatever comes out, it comes out, on every tier.
+            Tier::all_available().for_each(|tier| drop(encode_weighted(dtype, tier, &values, &importance)));
+        }
+        assert!(encode_weighted(dtype, tier, &[], &importance).is_empty());
+    }
+}
+
+#[test]
+fn important_columns_lose_less() {
+    let (tier, mut random) = (Tier::detect().unwrap(), Random(5));
+    let values: Vec<f32> = (0..512 * 32).map(|_| random.normal()).collect();
+    let importance: Vec<f32> = (0..512).map(|_| (2.0 * random.normal()).exp()).collect();
+    for dtype in weighted().filter(|dtype| dtype.encode.is_some()) {
+        let error = |blocks: &[u8]| {
+            let mut decoded = vec![0.0; values.len()];
+            (dtype.decode)(blocks, &mut decoded);
+            let squares = values.iter().zip(&decoded).map(|(a, b)| f64::from((a - b) * (a - b)));
+            squares.zip(importance.iter().cycle()).map(|(square, w)| square * f64::from(*w)).sum::<f64>()
+        };
+        let with = error(&encode_weighted(dtype, tier, &values, &importance));
+        let without = error(&encode(dtype, tier, &values));
+        assert!(with < without, "{dtype}: {with} with importance, {without} without");
     }
 }
 

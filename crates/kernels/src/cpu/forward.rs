@@ -71,6 +71,7 @@ pub struct Forward {
     quantized: [QuantizedRows; 2],
     /// Logits in whole lanes, before the vocabulary's are taken out.
     logits: Buffer<f32>,
+    /// Of each thread.
     scratch: Mutex<Vec<Scratch>>,
     /// What segments of attention give, where threads share an item.
     partials: Vec<f32>,
@@ -90,12 +91,13 @@ impl Forward {
         };
         let ffn = model.layers.iter().filter_map(|l| l.ffn.whole()).map(|ffn| ffn.down.cols).max().unwrap_or(0);
         let ffn = ffn.max(model.inputs.as_ref().map_or(0, |inputs| inputs.width));
+        let buffers = Buffers::new(&model, rows)?;
         Ok(Self {
             tier,
-            buffers: Buffers::new(&model, rows)?,
+            scratch: Mutex::new(attend::scratches(&model, &buffers, team.size())?),
+            buffers,
             quantized: [quantized(Buffers::widest_input(&model))?, quantized(ffn)?],
             logits: activations(LOGITS_AT_ONCE.min(rows) * model.head.padded_rows())?,
-            scratch: Mutex::new(Vec::new()),
             partials: Vec::new(),
             slots: Slots::new(&model, rows)?,
             model,

@@ -12,11 +12,14 @@ use crate::simd::{LANES, Tier};
 use crate::team::Team;
 
 /// Panels of an item at most.
-const PANELS_AT_ONCE: usize = 16;
+const PANELS_AT_ONCE: usize = 18;
 /// Rows that wait for memory rather than for arithmetic.
 const FEW_ROWS: usize = 8;
+/// Bytes that quantized weights are fetched ahead of the panel's own order: what memory delivers in its latency, and a
+/// little more.
+const FETCH: usize = 8192;
 /// Bytes that float weights are fetched ahead in each panel.
-const FETCH: usize = 4096;
+const FLOAT_FETCH: usize = 4096;
 /// What is left is split into as many items per thread, of which the first is taken.
 const ITEMS_AHEAD: usize = 3;
 /// Items per thread, so that a thread that is held up leaves little behind.
@@ -106,13 +109,13 @@ impl Operands<'_> {
         unsafe {
             match linear.matmul {
                 MatMulFn::Int8(run) => {
-                    let (panels, x) = (first, quantized);
-                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride });
+                    let (panels, x, fetch) = (first, quantized, Fetch::Ahead(FETCH));
+                    run(tier, IntMatMul { panels, panel_bytes, range, cols, x, tokens, out, out_stride, fetch });
                 }
                 MatMulFn::F32(run) => {
                     let Input { x, stride: x_stride } = input;
                     let (panels, accumulate) = (first, false);
-                    let fetch = if tokens.len() <= FEW_ROWS { Fetch::Ahead(FETCH) } else { Fetch::Nothing };
+                    let fetch = if tokens.len() <= FEW_ROWS { Fetch::Ahead(FLOAT_FETCH) } else { Fetch::Nothing };
                     let m = FloatMatMul {
                         panels,
                         panel_bytes,
@@ -149,13 +152,12 @@ pub fn expect(model: &Model, team: &mut Team, linears: &[PackedLinear], rows: us
 /// Panels of the next item when `left` of `all` are left. Each thread has several. For few rows, which wait for memory,
 /// items are long at first, since each begins with a wait, and short in the end, so that threads end together.
 pub fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> usize {
-    let panels = if rows <= FEW_ROWS {
-        (left / (threads * ITEMS_AHEAD)).max(2)
+    // Kernels take panels in pairs, and for many rows three at a time.
+    if rows <= FEW_ROWS {
+        (left / (threads * ITEMS_AHEAD)).max(2).next_multiple_of(2)
     } else {
-        (all / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE)
-    };
-    // Kernels take panels in pairs.
-    panels.next_multiple_of(2)
+        (all / (threads * ITEMS_PER_THREAD)).clamp(2, PANELS_AT_ONCE).next_multiple_of(6)
+    }
 }
 
 /// Rows of an item: as many as stay in the second-level cache while panels pass.

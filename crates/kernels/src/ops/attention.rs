@@ -11,13 +11,20 @@ use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
 use super::cache::{HeadLayout, PAGE, PageProduct, Stored};
+use super::cache_q8::weighted_len;
 use super::heads::HeadShape;
 use super::matmul::Fetch;
+use super::quantize::QuantizedRows;
 use crate::plan::QueryGrowth;
+use crate::quant::panel::BLOCK;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Keys in a segment.
 const SEGMENT: usize = 256;
+/// Numbers between two rows, so that a column of rows spreads over the sets of a cache.
+const PAD: usize = LANES;
+/// Numbers from one row of scores to the next.
+const SCORES: usize = SEGMENT + PAD;
 /// Rows up to which attention waits for memory, and so fetches pages ahead.
 const FETCHING_ROWS: usize = 8;
 
@@ -42,33 +49,39 @@ struct Running {
 
 /// Buffers of one thread.
 pub struct Scratch {
-    /// `[rows, head_dim]`: normed, rotated and scaled.
+    /// `[rows, head_dim in whole blocks + PAD]`: normed, rotated and scaled.
     queries: Vec<f32>,
-    /// `[rows, SEGMENT]`: scores, then their exponentials.
+    /// The same, where keys are int8.
+    quantized: QuantizedRows,
+    /// `[rows, SCORES]`: scores, then their exponentials.
     scores: Vec<f32>,
-    /// `[rows, head_dim]`: the latest segment's output.
+    /// `[rows, head_dim + PAD]`: the latest segment's output.
     segment: Vec<f32>,
     /// The latest segment's maximum and sum of each row.
     latest: Vec<(f32, f32)>,
     running: Vec<Running>,
     /// `[2, head_dim]`: a key and a value.
     pub key_value: Vec<f32>,
-    /// `[PAGE, head_dim]`: the keys, or values, of a page.
+    /// `[PAGE, head_dim]`: the values of a page.
     page: Vec<f32>,
+    /// `weighted_len(head_dim)`: probabilities times scales.
+    weighted: Vec<f32>,
 }
 
 impl Scratch {
-    /// Room for `rows` queries of `head_dim` values.
-    pub fn new(rows: usize, head_dim: usize) -> Self {
-        Self {
-            queries: vec![0.0; rows * head_dim],
-            scores: vec![0.0; rows * SEGMENT],
-            segment: vec![0.0; rows * head_dim],
+    /// Room for `rows` queries of `head_dim` values; `None` if there is not enough memory.
+    pub fn new(rows: usize, head_dim: usize) -> Option<Self> {
+        Some(Self {
+            queries: vec![0.0; rows * (head_dim.next_multiple_of(BLOCK) + PAD)],
+            quantized: QuantizedRows::new(rows, head_dim)?,
+            scores: vec![0.0; rows * SCORES],
+            segment: vec![0.0; rows * (head_dim + PAD)],
             latest: vec![(0.0, 0.0); rows],
             running: vec![Running::default(); rows],
             key_value: vec![0.0; 2 * head_dim],
             page: vec![0.0; PAGE * head_dim],
-        }
+            weighted: vec![0.0; weighted_len(head_dim)],
+        })
     }
 }
 
@@ -77,6 +90,8 @@ pub struct Queries<'a> {
     /// The sequence's pages in order.
     pub pages: &'a [PagePtr],
     pub layout: HeadLayout,
+    /// Of the same pages, what is attended to next.
+    pub next: Option<HeadLayout>,
     /// Position of the first query.
     pub position: usize,
     pub queries: usize,
@@ -194,11 +209,12 @@ impl<K: Stored> Kernel for Attention<'_, K> {
     unsafe fn body<S: Simd>(mut self) {
         // SAFETY: rows, keys and pages are within what the struct promises; a segment's keys are stored up to the last query.
         unsafe {
-            self.0.prepare::<S>();
+            self.0.fetch_next::<S>();
+            self.prepare::<S>();
             for number in self.0.lowest(0) / SEGMENT..segments(self.0.end()) {
                 let rows = self.segment::<S>(number);
                 for row in rows {
-                    let segment = self.0.scratch.segment.as_ptr().add(row * self.0.layout.head_dim);
+                    let segment = self.0.scratch.segment.as_ptr().add(row * (self.0.layout.head_dim + PAD));
                     let (max, sum) = self.0.scratch.latest[row];
                     let first = number * SEGMENT <= self.0.lowest(row);
                     self.0.merge::<S>(row, first, max, sum, segment);
@@ -224,12 +240,12 @@ impl<K: Stored> Kernel for SomeSegments<'_, K> {
         let (dim, rows) = (attention.0.layout.head_dim, attention.0.rows());
         // SAFETY: as in `Attention`; a partial result has `partial_len` numbers.
         unsafe {
-            attention.0.prepare::<S>();
+            attention.prepare::<S>();
             for number in self.numbers {
                 for row in attention.segment::<S>(number) {
                     let to = self.partials.add((number * rows + row) * partial_len(dim));
                     let scratch = &attention.0.scratch;
-                    std::ptr::copy_nonoverlapping(scratch.segment.as_ptr().add(row * dim), to, dim);
+                    std::ptr::copy_nonoverlapping(scratch.segment.as_ptr().add(row * (dim + PAD)), to, dim);
                     (*to.add(dim), *to.add(dim + 1)) = scratch.latest[row];
                 }
             }
@@ -279,23 +295,44 @@ impl<'a> Deref for Work<'a> {
 /// The safety of all functions: that of [`Queries::over`].
 impl Work<'_> {
     /// While the keys (part 0) or values (part 1) of a page are read: those of another, if few rows wait for them and they
-    /// will be read. Pages are given by a position.
+    /// will be read. Pages are given by a position. A page that is not full goes with one of as many keys only, and is
+    /// fetched before it is read.
     #[inline(always)]
-    fn fetch(&self, rows: usize, from: (usize, usize), to: (usize, usize)) -> Fetch {
-        let at = |(position, part): (usize, usize)| {
-            let page = self.pages.get(position / PAGE).filter(|_| position < self.end());
-            page.map(|page| page.0.addr() + part * self.layout.part_bytes())
-        };
-        match (at(from), at(to)) {
-            (Some(from), Some(to)) if rows <= FETCHING_ROWS => Fetch::Other(to.wrapping_sub(from).cast_signed()),
+    unsafe fn fetch<S: Simd>(&self, rows: usize, from: (usize, usize), to: (usize, usize)) -> Fetch {
+        let page = |position: usize| self.pages.get(position / PAGE).filter(|_| position < self.end());
+        let keys = |position: usize| (self.end() - position).min(PAGE);
+        match (page(from.0), page(to.0)) {
+            (Some(from_page), Some(to_page)) if rows <= FETCHING_ROWS => {
+                if keys(from.0) < PAGE {
+                    // SAFETY: the caller's promise.
+                    unsafe { self.layout.fetch::<S>(to_page.0, to.1, keys(to.0)) };
+                    return Fetch::Nothing;
+                }
+                let at = |page: &PagePtr, part: usize| page.0.addr() + part * self.layout.part_bytes();
+                Fetch::Other(at(to_page, to.1).wrapping_sub(at(from_page, from.1)).cast_signed())
+            }
             _ => Fetch::Nothing,
+        }
+    }
+
+    /// Fetches the keys that another head's queries read first, and the values if there are no more keys.
+    #[inline(always)]
+    unsafe fn fetch_next<S: Simd>(&self) {
+        let start = self.lowest(0) / SEGMENT * SEGMENT;
+        let (Some(next), Some(page)) = (self.next, self.pages.get(start / PAGE)) else { return };
+        if self.rows() <= FETCHING_ROWS {
+            let keys = (self.end() - start).min(PAGE);
+            for part in 0..if start + keys == self.end() { 2 } else { 1 } {
+                // SAFETY: the caller's promise.
+                unsafe { next.fetch::<S>(page.0, part, keys) }
+            }
         }
     }
 
     /// Norms, rotates and scales the queries.
     #[inline(always)]
     unsafe fn prepare<S: Simd>(&mut self) {
-        let dim = self.layout.head_dim;
+        let (dim, stride) = (self.layout.head_dim, self.query_stride());
         let queries = self.scratch.queries.as_mut_ptr();
         // SAFETY: as `over` says.
         unsafe {
@@ -303,14 +340,22 @@ impl Work<'_> {
                 let (query, head) = (row / self.group, row % self.group);
                 let q = self.q.add(query * self.q_stride + head * self.q_head);
                 let angles = self.angles.add(query * self.angles_stride);
-                let to = queries.add(row * dim);
+                let to = queries.add(row * stride);
                 self.shape.prepare::<S>(q, self.q_norm, angles, to);
                 let scale = self.growth.map_or(self.scale, |growth| growth.factor(self.position + query) * self.scale);
                 for i in (0..dim).step_by(LANES) {
                     S::store(to.add(i), S::mul(S::load(to.add(i)), S::splat(scale)));
                 }
+                for i in dim..stride - PAD {
+                    *to.add(i) = 0.0;
+                }
             }
         }
+    }
+
+    /// Numbers from one prepared query to the next.
+    fn query_stride(&self) -> usize {
+        self.layout.head_dim.next_multiple_of(BLOCK) + PAD
     }
 
     /// Takes the next segment's maximum, sum and output into the output of a row.
@@ -346,6 +391,19 @@ impl Work<'_> {
 }
 
 impl<K: Stored> Attention<'_, K> {
+    /// Prepares the queries as the keys want them.
+    #[inline(always)]
+    unsafe fn prepare<S: Simd>(&mut self) {
+        let (rows, stride) = (self.0.rows(), self.0.query_stride());
+        // SAFETY: as `over` says.
+        unsafe {
+            self.0.prepare::<S>();
+            let Scratch { queries, quantized, .. } = &mut *self.0.scratch;
+            quantized.set_cols(stride - PAD);
+            (0..rows).for_each(|row| K::query::<S>(quantized, row, queries.as_ptr().add(row * stride)));
+        }
+    }
+
     /// Attends to the keys of segment `number`: leaves the output, the maximum and the sum of each row that sees it in the
     /// scratch, and answers with these rows.
     #[inline(always)]
@@ -359,31 +417,35 @@ impl<K: Stored> Attention<'_, K> {
         let scratch = &mut *self.0.scratch;
         let (queries, scores) = (scratch.queries.as_ptr(), scratch.scores.as_mut_ptr());
         let (segment, room) = (scratch.segment.as_mut_ptr(), scratch.page.as_mut_ptr());
+        let weighted = scratch.weighted.as_mut_ptr();
         let latest = scratch.latest.as_mut_ptr();
-        let (layout, dim) = (self.0.layout, self.0.layout.head_dim);
+        let quantized = &self.0.scratch.quantized;
+        let (layout, dim, x_stride) = (self.0.layout, self.0.layout.head_dim, self.0.query_stride());
         let product = |slot: usize| PageProduct {
             layout: &layout,
             page: self.0.pages[(start + slot) / PAGE].0,
             keys: (keys - slot).min(PAGE),
             x: queries,
-            x_stride: dim,
+            quantized,
+            x_stride,
             rows: self.0.seeing(start + slot, rows.clone()),
             out: scores.wrapping_add(slot),
-            out_stride: SEGMENT,
+            out_stride: SCORES,
             accumulate: false,
             fetch: Fetch::Nothing,
             room,
+            weighted,
         };
-        let fetch = |from, to| self.0.fetch(rows.len(), from, to);
         // SAFETY: the pages up to the last query exist; rows have SEGMENT scores.
         unsafe {
             for slot in (0..keys).step_by(PAGE) {
                 let next = if slot + PAGE < keys { (start + slot + PAGE, 0) } else { (start, 1) };
-                K::scores::<S>(PageProduct { fetch: fetch((start + slot, 0), next), ..product(slot) });
+                let fetch = self.0.fetch::<S>(rows.len(), (start + slot, 0), next);
+                K::scores::<S>(PageProduct { fetch, ..product(slot) });
             }
             for row in rows.clone() {
                 let end = (self.0.position + row / self.0.group + 1 - start).min(keys);
-                let (valid, scores) = (self.0.lowest(row).saturating_sub(start)..end, scores.add(row * SEGMENT));
+                let (valid, scores) = (self.0.lowest(row).saturating_sub(start)..end, scores.add(row * SCORES));
                 if let Some(cap) = self.0.softcap {
                     softcap::<S>(scores, end.next_multiple_of(LANES), cap);
                 }
@@ -392,11 +454,11 @@ impl<K: Stored> Attention<'_, K> {
             for slot in (0..keys).step_by(PAGE) {
                 let next = (start + slot + PAGE, usize::from(slot + PAGE < keys));
                 K::values::<S>(PageProduct {
-                    fetch: fetch((start + slot, 1), next),
+                    fetch: self.0.fetch::<S>(rows.len(), (start + slot, 1), next),
                     x: scores.add(slot),
-                    x_stride: SEGMENT,
+                    x_stride: SCORES,
                     out: segment,
-                    out_stride: dim,
+                    out_stride: dim + PAD,
                     accumulate: slot > 0,
                     ..product(slot)
                 });

@@ -2,15 +2,15 @@
 //!
 //! A page holds, for each layer and KV head, PAGE keys and then PAGE values. Keys stand in groups of 16, each
 //! `[head_dim][16 keys]`; values stand in groups of 16 of a head's values, each `[PAGE keys][16 values]`: both are panels of
-//! the float matmul. int8 keys and values are followed by their f16 scales: `[group][block of 32][16 keys]` and
-//! `[block of 32][PAGE keys]`.
+//! the float matmul. int8 keys are panels of Q8_0; int8 values are followed by their f16 scales, `[block of 32][PAGE keys]`.
 
 use std::ops::Range;
 
 use super::matmul::{Fetch, FloatMatMul};
+use super::quantize::QuantizedRows;
 use crate::backend::KvType;
-use crate::quant::panel::{BLOCK, Element};
-use crate::quant::{F16, F32};
+use crate::quant::panel::{BLOCK, Element, block_bytes, plane_bytes};
+use crate::quant::{F16, F32, Q80};
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Positions in a page.
@@ -36,6 +36,31 @@ impl HeadLayout {
     pub(super) fn blocks(&self) -> usize {
         self.head_dim.div_ceil(BLOCK)
     }
+
+    /// Fetches the first `keys` keys (part 0) or values (part 1) of a page.
+    ///
+    /// # Safety
+    /// As [`Simd`]; the page need not exist.
+    #[inline(always)]
+    pub(super) unsafe fn fetch<S: Simd>(&self, page: *const u8, part: usize, keys: usize) {
+        let run = |from: usize, bytes: usize| {
+            for line in (0..bytes).step_by(64) {
+                // SAFETY: prefetching an address that does not exist does nothing.
+                unsafe { S::prefetch(page.wrapping_add(self.offset + part * self.part_bytes() + from + line)) }
+            }
+        };
+        if part == 0 {
+            run(0, keys.next_multiple_of(LANES) * self.kv.bytes(self.head_dim));
+            return;
+        }
+        let (value, scaled) = match self.kv {
+            KvType::F32 => (4, 0),
+            KvType::F16 => (2, 0),
+            KvType::Q8_0 => (1, self.blocks()),
+        };
+        (0..self.head_dim / LANES).for_each(|group| run(group * PAGE * LANES * value, keys * LANES * value));
+        (0..scaled).for_each(|block| run((self.head_dim + block * 2) * PAGE, keys * 2));
+    }
 }
 
 /// Rows of queries that are multiplied with the keys, or values, of a page.
@@ -47,6 +72,8 @@ pub struct PageProduct<'a> {
     pub keys: usize,
     /// Row-major `[row, head_dim]` queries for keys; `[row, keys]` probabilities for values.
     pub x: *const f32,
+    /// The queries once more, where keys are int8.
+    pub quantized: &'a QuantizedRows,
     pub x_stride: usize,
     pub rows: Range<usize>,
     /// Row-major `[row, keys]`, in whole groups of 16 keys, or `[row, head_dim]`.
@@ -58,6 +85,8 @@ pub struct PageProduct<'a> {
     pub fetch: Fetch,
     /// `[PAGE, head_dim]` of scratch.
     pub room: *mut f32,
+    /// `weighted_len(head_dim)` of scratch.
+    pub weighted: *mut f32,
 }
 
 /// A way to read keys and values.
@@ -66,6 +95,9 @@ pub struct PageProduct<'a> {
 /// nothing else touches `out` and `room`.
 #[allow(clippy::missing_safety_doc)]
 pub trait Stored: 'static {
+    /// Takes in row `row` of the queries, at `x`.
+    #[inline(always)]
+    unsafe fn query<S: Simd>(_quantized: &QuantizedRows, _row: usize, _x: *const f32) {}
     /// `out[row, key] = x[row] · k[key]`, summed over the head's values in order.
     unsafe fn scores<S: Simd>(product: PageProduct);
     /// `out[row] += Σ x[row, key] * v[key]`, summed over keys in order.
@@ -165,11 +197,12 @@ pub unsafe fn store<S: Simd>(layout: HeadLayout, page: *mut u8, slot: usize, key
                 for block in 0..blocks {
                     let (start, end) = (block * BLOCK, dim.min((block + 1) * BLOCK));
                     let (scale, q) = quantize::<S>(key.add(start), end - start);
-                    for (i, q) in q.into_iter().enumerate().take(end - start) {
-                        keys.add((group * dim + start + i) * LANES + lane).cast::<i8>().write(q);
+                    let to = keys.add((group * blocks + block) * block_bytes::<Q80>());
+                    for (plane, four) in q.as_chunks::<4>().0.iter().enumerate() {
+                        let unsigned = four.map(|q| q.cast_unsigned() ^ 0x80);
+                        to.add(plane * 64 + lane * 4).cast::<[u8; 4]>().write(unsigned);
                     }
-                    let at = keys.add(PAGE * dim + ((group * blocks + block) * LANES + lane) * 2);
-                    at.cast::<[u8; 2]>().write(scale);
+                    to.add(plane_bytes::<Q80>() + lane * 2).cast::<[u8; 2]>().write(scale);
                     let (scale, q) = quantize::<S>(value.add(start), end - start);
                     for (i, q) in q.as_chunks::<LANES>().0.iter().enumerate().take((end - start) / LANES) {
                         let at = values.add((start + i * LANES) * PAGE + slot * LANES);

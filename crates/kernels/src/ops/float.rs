@@ -88,9 +88,7 @@ impl<E: Element> Float<E> {
                 panel += R;
             }
             while panel < self.0.range.end {
-                for token in tokens.clone() {
-                    self.tile::<S, E, 1, 1>(panel, token, self.columns(panel));
-                }
+                self.tokens::<S, E, 1, T>(panel, self.columns(panel));
                 panel += 1;
             }
         }

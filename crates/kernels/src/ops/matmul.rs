@@ -1,7 +1,8 @@
 //! `out[token, row] = Σ x[token, col] * w[row, col]` for weights in panels of sixteen rows.
 //!
 //! Columns are walked in ascending order, in blocks of 32 for quantized types: the integer sum of a block, then one
-//! fused multiply-add with the product of both scales, then one with the min. A result depends on nothing but its own
+//! fused multiply-add with the product of both scales, then one with the min. Where each half of a block has a scale of its
+//! own, the halves are scaled and added first. A result depends on nothing but its own
 //! row and token, so any split over threads and tokens gives the same bits.
 
 // Tiles are walked by panel and token number: iterators would hide the order of the sums.
@@ -46,6 +47,7 @@ pub struct IntMatMul<'a> {
     /// Row-major `[token, row]`, rows padded to whole panels.
     pub out: *mut f32,
     pub out_stride: usize,
+    pub fetch: Fetch,
 }
 
 /// A part of a product with float weights.
@@ -103,40 +105,42 @@ impl<P: Packed> Kernel for Int<'_, P> {
         // SAFETY: the tiles stay within the range and the tokens.
         unsafe {
             match S::INT_TILE {
-                (2, 4) => self.pass::<S, 2, 4, 8>(),
-                (1, 2) => self.pass::<S, 1, 2, 2>(),
-                _ => self.pass::<S, 1, 1, 1>(),
+                // Twelve sums hide the latency of a dot product; with two for each half of a block, registers hold eight.
+                (2, 4) if P::HALVES => self.pass::<S, 2, 2, 4, 8>(),
+                (2, 4) => self.pass::<S, 3, 2, 4, 8>(),
+                (1, 2) => self.pass::<S, 1, 1, 2, 2>(),
+                _ => self.pass::<S, 1, 1, 1, 1>(),
             }
         }
     }
 }
 
 impl<P: Packed> Int<'_, P> {
-    /// Covers the range with tiles of R panels and T tokens, smaller ones at the edges. Many tokens share the unpacking of
-    /// a chunk of R panels; few take the panels as they are, one by one if they fit a tile of D tokens.
+    /// Covers the range with tiles of panels and T tokens, smaller ones at the edges. Many tokens share the unpacking of
+    /// a chunk of M panels; few take R panels as they are, or one by one in tiles of D tokens.
     #[inline(always)]
-    unsafe fn pass<S: Simd, const R: usize, const T: usize, const D: usize>(&self) {
+    unsafe fn pass<S: Simd, const M: usize, const R: usize, const T: usize, const D: usize>(&self) {
         let (m, mut panel) = (&self.0, self.0.range.start);
         let blocks = m.cols / BLOCK;
         // SAFETY: each tile lies within the range, the tokens and the columns.
         unsafe {
             if m.tokens.len() > if P::FEW { UNPACKED_TOKENS } else { 1 } {
-                let mut unpacked = MaybeUninit::<Unpacked<R>>::uninit();
-                while panel + R <= m.range.end {
+                let mut unpacked = MaybeUninit::<Unpacked<M>>::uninit();
+                while panel + M <= m.range.end {
                     for first in (0..blocks).step_by(UNPACKED_BLOCKS) {
                         let chunk = first..blocks.min(first + UNPACKED_BLOCKS);
                         let room = unpacked.as_mut_ptr();
-                        let mut weights = [MaybeUninit::<UnpackedPanel<P>>::uninit(); R];
-                        for r in 0..R {
+                        let mut weights = [MaybeUninit::<UnpackedPanel<P>>::uninit(); M];
+                        for r in 0..M {
                             let this = self.panel(panel + r, 0);
                             let next =
-                                if chunk.end < blocks { (this, chunk.end) } else { (self.panel(panel + R + r, 0), 0) };
-                            weights[r].write(UnpackedPanel::fill::<S, R>(room, r, &this, chunk.clone(), next));
+                                if chunk.end < blocks { (this, chunk.end) } else { (self.panel(panel + M + r, 0), 0) };
+                            weights[r].write(UnpackedPanel::fill::<S, M>(room, r, &this, chunk.clone(), next));
                         }
                         let weights = weights.map(|w| w.assume_init());
-                        self.tokens::<S, _, R, T>(weights, panel, chunk);
+                        self.tokens::<S, _, M, T>(weights, panel, chunk);
                     }
-                    panel += R;
+                    panel += M;
                 }
             }
             // A lone token reads one panel after the other, as memory likes it best.
@@ -161,7 +165,12 @@ impl<P: Packed> Int<'_, P> {
     fn panel(&self, panel: usize, others: usize) -> PackedPanel<P> {
         let bytes = self.0.panel_bytes;
         let first = self.0.panels.wrapping_add(panel * bytes);
-        PackedPanel { panel: first, bytes, skip: others * bytes, of: PhantomData }
+        let (ahead, bytes) = match self.0.fetch {
+            Fetch::Nothing => (0, usize::MAX),
+            Fetch::Ahead(ahead) => (ahead, bytes),
+            Fetch::Other(distance) => (distance.cast_unsigned(), usize::MAX),
+        };
+        PackedPanel { panel: first, bytes, skip: others * self.0.panel_bytes, ahead, of: PhantomData }
     }
 
     /// Adds the products of some blocks of R panels with all tokens to the output, or begins it with block 0.
@@ -279,16 +288,22 @@ impl<P: Packed> Int<'_, P> {
                             }
                         }
                     }
+                    let mut scales = [[S::splat(0.0); R]; 2];
                     for half in 0..halves {
-                        let mut scale = [S::splat(0.0); R];
                         for r in 0..R {
-                            scale[r] = w[r].scale::<S>(block, half);
+                            scales[half][r] = w[r].scale::<S>(block, half);
                         }
-                        for t in 0..T {
-                            let xd = S::splat(*groups[t / GROUP].scale(block, t % GROUP));
-                            for r in 0..R {
-                                acc[r][t] = S::fma(S::to_float(sums[half][r][t]), S::mul(scale[r], xd), acc[r][t]);
-                            }
+                    }
+                    for t in 0..T {
+                        let xd = S::splat(*groups[t / GROUP].scale(block, t % GROUP));
+                        for r in 0..R {
+                            let sum = S::to_float(sums[0][r][t]);
+                            acc[r][t] = if P::HALVES {
+                                let first = S::mul(sum, scales[0][r]);
+                                S::fma(S::fma(S::to_float(sums[1][r][t]), scales[1][r], first), xd, acc[r][t])
+                            } else {
+                                S::fma(sum, S::mul(scales[0][r], xd), acc[r][t])
+                            };
                         }
                     }
                     for half in 0..if P::MIN { halves } else { 0 } {

@@ -9,9 +9,6 @@ use crate::simd::{LANES, Simd};
 
 /// Blocks that are unpacked at once: two panels of them stay in a first-level cache of 32 KiB.
 pub const UNPACKED_BLOCKS: usize = 16;
-/// Bytes that are fetched ahead of the panel's own order: what memory delivers in its latency, and a little more.
-const PREFETCH: usize = 8192;
-
 /// The weights of one panel.
 ///
 /// The safety of all functions: that of [`Simd`]; the block is one that the panel has.
@@ -30,10 +27,12 @@ pub trait Weights: Copy {
 /// A panel as it is stored.
 pub struct PackedPanel<P> {
     pub panel: *const u8,
-    /// Bytes of a panel.
+    /// Bytes of a panel, beyond which others are fetched.
     pub bytes: usize,
     /// Bytes between its end and the panel that is read after it.
     pub skip: usize,
+    /// Bytes from what is read to what is fetched meanwhile.
+    pub ahead: usize,
     pub of: PhantomData<P>,
 }
 
@@ -61,8 +60,8 @@ impl<P: Packed> PackedPanel<P> {
     /// Fetches block `block`, a share of its scales included. It need not exist.
     #[inline(always)]
     unsafe fn fetch<S: Simd>(&self, block: usize, ahead: usize) {
-        let at = self.planes(block) + ahead;
-        let planes = self.panel.wrapping_add(if at < self.bytes { at } else { at + self.skip });
+        let at = self.planes(block).wrapping_add(ahead);
+        let planes = self.panel.wrapping_add(if at < self.bytes { at } else { at.wrapping_add(self.skip) });
         // SAFETY: prefetching an address that does not exist does nothing.
         unsafe {
             for plane in 0..P::Planes::COUNT {
@@ -101,7 +100,7 @@ impl<P: Packed> Weights for PackedPanel<P> {
 
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, block: usize) {
-        unsafe { self.fetch::<S>(block, PREFETCH) }
+        unsafe { self.fetch::<S>(block, self.ahead) }
     }
 }
 
@@ -158,7 +157,6 @@ impl<P: Packed> UnpackedPanel<P> {
                 later: block.wrapping_sub(chunk.start),
             };
             for block in chunk {
-                from.prefetch::<S>(block);
                 let values = to.values.wrapping_add(block).cast::<u8>();
                 for j in 0..4 {
                     let (first, second) = from.values::<S>(block, j);

@@ -136,22 +136,69 @@ unsafe fn extremes<S: Simd>(x: &[f32; 32]) -> (f32, f32) {
     }
 }
 
-/// Sixteen sub-blocks side by side: row i has value i of each, a sub-block in each lane.
+/// Up to sixteen sub-blocks side by side: row i has value i of each, a sub-block in each lane, and 0 in lanes without one.
+///
+/// # Safety
+/// As [`Simd`].
 #[inline(always)]
-pub(super) fn in_lanes<const SUB: usize>(values: &[f32]) -> [[f32; LANES]; SUB] {
+pub(super) unsafe fn in_lanes<S: Simd, const SUB: usize>(values: &[f32]) -> [S::F; SUB] {
     let mut rows = [[0.0; LANES]; SUB];
-    for (lane, sub) in values.as_chunks::<SUB>().0.iter().enumerate() {
+    for (lane, sub) in values.as_chunks::<SUB>().0.iter().take(LANES).enumerate() {
         for (row, v) in rows.iter_mut().zip(sub) {
             row[lane] = *v;
         }
     }
+    // SAFETY: the caller's promise; every row has 16 values.
+    unsafe { loaded::<S, SUB>(&rows) }
+}
+
+/// Rows of sixteen values, loaded.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(super) unsafe fn loaded<S: Simd, const N: usize>(rows: &[[f32; LANES]; N]) -> [S::F; N] {
+    // SAFETY: the caller's promise; every row has 16 values.
+    unsafe {
+        let mut lanes = [S::splat(0.0); N];
+        for (lanes, row) in lanes.iter_mut().zip(rows) {
+            *lanes = S::load(row.as_ptr());
+        }
+        lanes
+    }
+}
+
+/// The opposite of [`loaded`].
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(super) unsafe fn stored<S: Simd, const N: usize>(lanes: &[S::F; N]) -> [[f32; LANES]; N] {
+    let mut rows = [[0.0; LANES]; N];
+    for (row, lanes) in rows.iter_mut().zip(lanes) {
+        // SAFETY: the caller's promise; the row has 16 values.
+        unsafe { S::store(row.as_mut_ptr(), *lanes) };
+    }
     rows
 }
 
-/// Batches of N values in parts of SUB, each part of another kind: normal numbers of sizes from 1e-30 to 1e19, denormal ones
-/// here and there, constants, zeros, integers that tie, one outlier, a large offset.
+/// The squares of values.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(super) unsafe fn squares<S: Simd, const SUB: usize>(x: &[S::F; SUB]) -> [S::F; SUB] {
+    let mut squares = *x;
+    // SAFETY: the caller's promise.
+    squares.iter_mut().for_each(|x| *x = unsafe { S::mul(*x, *x) });
+    squares
+}
+
+/// Batches of N values in parts of SUB, and their weights, each part of another kind. Values: normal numbers of sizes from
+/// 1e-30 to 1e19, denormal ones here and there, constants, zeros, integers that tie, one outlier, a large offset. Weights:
+/// the squares of values, ones, zeros, numbers of any size, some of them zeros.
 #[cfg(test)]
-pub(super) fn samples<const SUB: usize, const N: usize>() -> impl Iterator<Item = [f32; N]> {
+pub(super) fn samples<const SUB: usize, const N: usize>() -> impl Iterator<Item = ([f32; N], [f32; N])> {
     let mut state = 7u64;
     let mut next = move || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -161,7 +208,8 @@ pub(super) fn samples<const SUB: usize, const N: usize>() -> impl Iterator<Item 
     };
     (0..400).map(move |_| {
         let mut out = [0.0; N];
-        for part in out.as_chunks_mut::<SUB>().0 {
+        let mut weights = [0.0; N];
+        for (part, weights) in out.as_chunks_mut::<SUB>().0.iter_mut().zip(weights.as_chunks_mut::<SUB>().0) {
             let kind = next() % 8;
             let exponent = if next().is_multiple_of(64) { -44 } else { (next() % 50) as i32 - 30 };
             let size = 10f32.powi(exponent);
@@ -180,7 +228,19 @@ pub(super) fn samples<const SUB: usize, const N: usize>() -> impl Iterator<Item 
             if kind == 5 {
                 part[(next() % SUB as u64) as usize] *= 1e4;
             }
+            let kind = next() % 16;
+            let size = 10f32.powi((next() % 12) as i32 - 6);
+            for (w, v) in weights.iter_mut().zip(part) {
+                let uniform = (next() >> 40) as f32 / (1 << 24) as f32;
+                *w = match kind {
+                    0..3 => *v * *v,
+                    3 => 1.0,
+                    4 => 0.0,
+                    5 if uniform < 0.5 => 0.0,
+                    _ => uniform.powi(4) * size,
+                };
+            }
         }
-        out
+        (out, weights)
     })
 }

@@ -5,6 +5,7 @@ use super::encode::{Encode, encode, finite_halves, half, inverse};
 use super::nonlinear::{self, SUB, VALUES};
 use super::panel::{self, Packed};
 use super::planes::{Codebook, Coded, Four};
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
 use super::{QuantType, f16_at, planes};
 use crate::simd::{LANES, Simd};
 
@@ -17,7 +18,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Iq4Nl>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Iq4Nl>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Iq4Nl>(),
 };
@@ -67,17 +68,36 @@ struct Iq4Nl;
 impl Encode for Iq4Nl {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        let (values, _) = values.as_chunks::<SUB>();
-        let (blocks, _) = blocks.as_chunks_mut::<BYTES>();
-        for (values, blocks) in values.chunks(LANES).zip(blocks.chunks_mut(LANES)) {
-            let mut batch = [0.0; LANES * SUB];
-            batch[..SUB * values.len()].copy_from_slice(values.as_flattened());
-            // SAFETY: the caller's promise.
-            let scales = unsafe { nonlinear::fit_16::<S>(&batch) };
-            for ((x, block), scale) in values.iter().zip(blocks).zip(scales) {
-                block[..2].copy_from_slice(&half(scale));
-                encode_32(x, inverse(scale), &mut block[2..]);
-            }
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(values, None, blocks) }
+    }
+}
+
+impl EncodeWeighted for Iq4Nl {
+    const BLOCK: usize = 32;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::TwiceBlock;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(values, Some(weights), blocks) }
+    }
+}
+
+/// Encodes blocks.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn encode_by<S: Simd>(values: &[f32], weights: Option<&[f32]>, blocks: &mut [u8]) {
+    let (blocks, _) = blocks.as_chunks_mut::<BYTES>();
+    for (i, (values, blocks)) in values.chunks(LANES * SUB).zip(blocks.chunks_mut(LANES)).enumerate() {
+        let weights = weights.map(|weights| &weights[i * LANES * SUB..][..values.len()]);
+        // SAFETY: the caller's promise.
+        let scales = unsafe { S::run(nonlinear::Scales { values, weights }) };
+        for ((x, block), scale) in values.as_chunks::<SUB>().0.iter().zip(blocks).zip(scales) {
+            block[..2].copy_from_slice(&half(scale));
+            encode_32(x, inverse(scale), &mut block[2..]);
         }
     }
 }

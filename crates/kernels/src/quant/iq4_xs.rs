@@ -7,6 +7,7 @@ use super::iq4_nl::{Values, decode_32, encode_32};
 use super::nonlinear::{self, SUB};
 use super::panel::{self, Packed};
 use super::planes::{Coded, Four, Planes, put_nibbles};
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
 use super::{QuantType, f16_at};
 use crate::simd::{LANES, Simd};
 
@@ -19,7 +20,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Iq4Xs>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Iq4Xs>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Iq4Xs>(),
 };
@@ -48,16 +49,35 @@ struct Iq4Xs;
 impl Encode for Iq4Xs {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        let (values, _) = values.as_chunks::<256>();
-        let (blocks, _) = blocks.as_chunks_mut::<BYTES>();
-        for (values, blocks) in values.chunks(2).zip(blocks.chunks_mut(2)) {
-            let mut batch = [0.0; LANES * SUB];
-            batch[..256 * values.len()].copy_from_slice(values.as_flattened());
-            // SAFETY: the caller's promise.
-            let scales = unsafe { nonlinear::fit_16::<S>(&batch) };
-            for ((x, block), scales) in values.iter().zip(blocks).zip(scales.as_chunks().0) {
-                finish(x, scales, block);
-            }
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(values, None, blocks) }
+    }
+}
+
+impl EncodeWeighted for Iq4Xs {
+    const BLOCK: usize = 256;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::TwiceBlock;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(values, Some(weights), blocks) }
+    }
+}
+
+/// Encodes blocks.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn encode_by<S: Simd>(values: &[f32], weights: Option<&[f32]>, blocks: &mut [u8]) {
+    let (blocks, _) = blocks.as_chunks_mut::<BYTES>();
+    for (i, (values, blocks)) in values.chunks(LANES * SUB).zip(blocks.chunks_mut(LANES * SUB / 256)).enumerate() {
+        let weights = weights.map(|weights| &weights[i * LANES * SUB..][..values.len()]);
+        // SAFETY: the caller's promise.
+        let scales = unsafe { S::run(nonlinear::Scales { values, weights }) };
+        for ((x, block), scales) in values.as_chunks::<256>().0.iter().zip(blocks).zip(scales.as_chunks().0) {
+            finish(x, scales, block);
         }
     }
 }

@@ -20,6 +20,7 @@ mod lattice;
 mod mxfp4;
 mod neighbours;
 mod nonlinear;
+mod nonnegative;
 mod nvfp4;
 pub mod panel;
 pub mod planes;
@@ -46,13 +47,15 @@ use crate::simd::Tier;
 
 pub use f16::F16;
 pub use f32::F32;
+pub(crate) use q8_0::Q80;
 
 /// Encodes whole blocks of finite values, to the bytes of ggml's reference quantizers on every tier. Scales that overflow
 /// come out infinite or NaN.
 pub type Encoder = fn(tier: Tier, values: &[f32], blocks: &mut [u8]);
 
 /// Encodes whole rows by the importance of their columns, to the bytes of ggml's reference quantizers with an importance
-/// matrix, on every tier. `values` is n × `importance.len()`, whose length is a multiple of the block.
+/// matrix, on every tier. `values` is n × `importance.len()`, whose length is a multiple of the block; an importance is
+/// finite and not negative. Where squares of values overflow, a scale comes out infinite or NaN.
 pub type WeightedEncoder = fn(tier: Tier, values: &[f32], importance: &[f32], blocks: &mut [u8]);
 
 /// A storage type; rows of it are whole blocks.

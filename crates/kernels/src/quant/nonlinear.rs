@@ -1,14 +1,16 @@
 //! How IQ4_NL and IQ4_XS choose a scale for each 32 values: `x ≈ scale * VALUES[q]`, q in 0..16.
 //!
 //! The value of the largest magnitude is mapped to the first of the sixteen, and to numbers around it, whole steps apart;
-//! each time the nearest of the sixteen determine a least-squares scale, a value weighing as much as its square. The one
-//! that explains most of the weighted squares wins.
+//! each time the nearest of the sixteen determine a least-squares scale, every value with a weight. The one that explains
+//! most of the weighted squares wins, so that the weighted squared error is the least. Without an importance a value weighs
+//! as much as its square. Source: ggml's reference quantizers.
 //!
-//! [`fit`] is the plain version. [`fit_16`] runs sixteen fits side by side, one in each lane, with the same operations in
+//! [`fit`] is the plain version. [`Scales`] runs sixteen fits side by side, one in each lane, with the same operations in
 //! the same order in each lane; branches are selections.
 
-use super::encode::in_lanes;
-use crate::simd::{LANES, Simd};
+use super::encode::{in_lanes, squares, stored};
+use super::weights::checked;
+use crate::simd::{Kernel, LANES, Simd};
 
 /// Values that share a scale.
 pub(super) const SUB: usize = 32;
@@ -37,7 +39,7 @@ pub(super) fn nearest(v: f32) -> u8 {
 
 /// The best scale; 0 if all values are tiny.
 #[cfg(test)]
-fn fit(x: &[f32; SUB]) -> f32 {
+fn fit(x: &[f32; SUB], w: &[f32; SUB]) -> f32 {
     let (mut largest, mut magnitude) = (0.0, 0.0);
     for v in x {
         if v.abs() > magnitude {
@@ -47,12 +49,11 @@ fn fit(x: &[f32; SUB]) -> f32 {
     if magnitude < TINY {
         return 0.0;
     }
-    // Σ w q x and Σ w q² with w = x².
+    // Σ w q x and Σ w q².
     let sums = |inverse: f32| {
         let (mut sum_qx, mut sum_qq) = (0.0, 0.0);
-        for v in x {
+        for (v, w) in x.iter().zip(w) {
             let q = f32::from(VALUES[usize::from(nearest(inverse * v))]);
-            let w = v * v;
             sum_qx += w * q * v;
             sum_qq += w * q * q;
         }
@@ -72,21 +73,40 @@ fn fit(x: &[f32; SUB]) -> f32 {
     scale
 }
 
-/// The best scales of sixteen times 32 values.
-///
-/// # Safety
-/// As [`Simd`].
+/// The best scales of up to sixteen times 32 values; NaN where weights are not finite.
+pub(super) struct Scales<'a> {
+    pub values: &'a [f32],
+    /// A weight for each value, none of them negative; without, the squares of the values.
+    pub weights: Option<&'a [f32]>,
+}
+
+impl Kernel for Scales<'_> {
+    type Output = [f32; LANES];
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) -> Self::Output {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = in_lanes::<S, SUB>(self.values);
+            let w = match self.weights {
+                Some(weights) => in_lanes::<S, SUB>(weights),
+                None => squares::<S, SUB>(&x),
+            };
+            let mut scales = fit_16::<S>(&x, &w);
+            for (scale, weights) in scales.iter_mut().zip(self.weights.unwrap_or(&[]).as_chunks::<SUB>().0) {
+                *scale = checked(*scale, weights);
+            }
+            scales
+        }
+    }
+}
+
 #[inline(always)]
-pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; LANES * SUB]) -> [f32; LANES] {
-    let rows = in_lanes::<SUB>(values);
-    let mut scales = [0.0; LANES];
-    // SAFETY: the caller's promise; every row has 16 values.
+unsafe fn fit_16<S: Simd>(x: &[S::F; SUB], w: &[S::F; SUB]) -> [f32; LANES] {
+    // SAFETY: the caller's promise.
     unsafe {
         let zero = S::splat(0.0);
-        let mut x = [zero; SUB];
         let (mut largest, mut magnitude) = (zero, zero);
-        for (x, row) in x.iter_mut().zip(&rows) {
-            *x = S::load(row.as_ptr());
+        for x in x {
             largest = S::select_lt(magnitude, S::abs(*x), *x, largest);
             magnitude = S::max(S::abs(*x), magnitude);
         }
@@ -94,11 +114,11 @@ pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; LANES * SUB]) -> [f32; LANES
         let largest = S::select_lt(magnitude, S::splat(TINY), S::splat(1.0), largest);
 
         let first = S::splat(f32::from(VALUES[0]));
-        let (sum_qx, sum_qq) = sums_16::<S>(&x, S::div(S::splat(1.0), S::div(S::sub(zero, largest), first)));
+        let (sum_qx, sum_qq) = sums_16::<S>(x, w, S::div(S::splat(1.0), S::div(S::sub(zero, largest), first)));
         let mut scale = S::select_lt(zero, sum_qq, S::div(sum_qx, sum_qq), zero);
         let mut explained = S::mul(scale, sum_qx);
         for i in -AROUND..=AROUND {
-            let (sum_qx, sum_qq) = sums_16::<S>(&x, S::div(S::splat(i as f32 + f32::from(VALUES[0])), largest));
+            let (sum_qx, sum_qq) = sums_16::<S>(x, w, S::div(S::splat(i as f32 + f32::from(VALUES[0])), largest));
             let candidate = S::div(sum_qx, sum_qq);
             // NaN, which is not above anything, where there is nothing to divide by.
             let squared = S::select_lt(zero, sum_qq, S::mul(sum_qx, sum_qx), S::splat(f32::NAN));
@@ -106,26 +126,25 @@ pub(super) unsafe fn fit_16<S: Simd>(values: &[f32; LANES * SUB]) -> [f32; LANES
             scale = S::select_lt(bound, squared, candidate, scale);
             explained = S::select_lt(bound, squared, S::mul(candidate, sum_qx), explained);
         }
-        S::store(scales.as_mut_ptr(), S::select_lt(magnitude, S::splat(TINY), zero, scale));
+        let [scales] = stored::<S, 1>(&[S::select_lt(magnitude, S::splat(TINY), zero, scale)]);
+        scales
     }
-    scales
 }
 
-/// Σ w q x and Σ w q² of each lane, with w = x².
+/// Σ w q x and Σ w q² of each lane.
 #[inline(always)]
-unsafe fn sums_16<S: Simd>(x: &[S::F; SUB], inverse: S::F) -> (S::F, S::F) {
+unsafe fn sums_16<S: Simd>(x: &[S::F; SUB], w: &[S::F; SUB], inverse: S::F) -> (S::F, S::F) {
     // SAFETY: the caller's promise.
     unsafe {
         let (mut sum_qx, mut sum_qq) = (S::splat(0.0), S::splat(0.0));
-        for x in x {
+        for (x, w) in x.iter().zip(w) {
             let scaled = S::mul(inverse, *x);
             let mut q = S::splat(f32::from(VALUES[0]));
             for (bound, value) in BOUNDS.iter().zip(&VALUES[1..]) {
                 q = S::select_lt(scaled, S::splat(*bound), q, S::splat(f32::from(*value)));
             }
-            let w = S::mul(*x, *x);
-            sum_qx = S::add(sum_qx, S::mul(S::mul(w, q), *x));
-            sum_qq = S::add(sum_qq, S::mul(S::mul(w, q), q));
+            sum_qx = S::add(sum_qx, S::mul(S::mul(*w, q), *x));
+            sum_qq = S::add(sum_qq, S::mul(S::mul(*w, q), q));
         }
         (sum_qx, sum_qq)
     }
@@ -135,26 +154,17 @@ unsafe fn sums_16<S: Simd>(x: &[S::F; SUB], inverse: S::F) -> (S::F, S::F) {
 mod tests {
     use super::*;
     use crate::quant::encode::samples;
-    use crate::simd::{Kernel, Tier};
-
-    struct Fit16<'a>(&'a [f32; LANES * SUB]);
-
-    impl Kernel for Fit16<'_> {
-        type Output = [f32; LANES];
-        #[inline(always)]
-        unsafe fn body<S: Simd>(self) -> Self::Output {
-            // SAFETY: the caller's promise.
-            unsafe { fit_16::<S>(self.0) }
-        }
-    }
+    use crate::simd::Tier;
 
     #[test]
     fn lanes_give_the_bits_of_the_plain_version() {
-        for (round, values) in samples::<SUB, { LANES * SUB }>().enumerate() {
-            let expected: Vec<_> = values.as_chunks().0.iter().map(|x| fit(x).to_bits()).collect();
+        for (round, (values, weights)) in samples::<SUB, { LANES * SUB }>().enumerate() {
+            let subs = values.as_chunks().0.iter().zip(weights.as_chunks().0);
+            let expected: Vec<_> = subs.map(|(x, w)| checked(fit(x, w), w).to_bits()).collect();
             for tier in Tier::all_available() {
+                let scales = Scales { values: &values, weights: Some(&weights) };
                 // SAFETY: the tier is available.
-                let found = unsafe { tier.run(Fit16(&values)) }.map(f32::to_bits);
+                let found = unsafe { tier.run(scales) }.map(f32::to_bits);
                 assert_eq!(found[..], expected[..], "{} in round {round}", tier.name());
             }
         }

@@ -2,10 +2,11 @@
 //! Block: 16 bytes with a scale in the low and a min in the high nibble, 64 bytes of bit pairs, f16 `d`, f16 `dmin`. Each
 //! half of 128 values takes 32 bytes of pairs: quarter c (32 values) has its pairs at bit `2c` of byte i.
 
-use super::affine::{self, Search};
-use super::encode::{Encode, encode, finite_halves, half, nearest};
+use super::affine::{self, Scales, Search};
+use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -18,7 +19,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q2K>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q2K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[80, 82]),
     run: panel::quantized::<Q2K>(),
 };
@@ -58,35 +59,40 @@ struct Q2K;
 impl Encode for Q2K {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        let search = Search { top: 3, first: -0.5, candidates: 16, absolute: true };
-        for (x, block) in values.as_chunks::<256>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
-            // SAFETY: the caller's promise.
-            let fits = unsafe { affine::fit_16::<S, 16>(x, search) };
-            let largest = |of: fn(&affine::Fit) -> f32| fits.iter().map(of).fold(0.0, |m, v| if v > m { v } else { m });
-            let (max_scale, max_offset) = (largest(|f| f.scale), largest(|f| f.offset));
-            let inverse = |max: f32| if max > 0.0 { 15.0 / max } else { 0.0 };
-            let (inverse_scale, inverse_offset) = (inverse(max_scale), inverse(max_offset));
-            for (both, fit) in block.iter_mut().zip(&fits) {
-                // A scale can be negative where rounding spoilt a fit; its low byte is what counts.
-                *both = nearest(inverse_scale * fit.scale) as u8 | (nearest(inverse_offset * fit.offset) << 4) as u8;
-            }
-            block[80..82].copy_from_slice(&half(max_scale / 15.0));
-            block[82..].copy_from_slice(&half(max_offset / 15.0));
-
-            let (d, dmin) = (f16_at(block, 80), f16_at(block, 82));
-            let mut q = [0; 256];
-            for (sub, (q, x)) in q.as_chunks_mut::<16>().0.iter_mut().zip(x.as_chunks::<16>().0).enumerate() {
-                let scale = d * f32::from(block[sub] & 15);
-                let offset = dmin * f32::from(block[sub] >> 4);
-                *q = if scale == 0.0 {
-                    x.map(|v| fits[sub].searched(v, search))
-                } else {
-                    x.map(|v| search.clamp(nearest((v + offset) / scale)))
-                };
-            }
-            pack_pairs(&q, &mut block[16..80]);
-        }
+        let search = Search { top: 3, first: -0.5, step: 0.1, candidates: 16, absolute: true };
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(search, values, None, blocks) }
     }
+}
+
+impl EncodeWeighted for Q2K {
+    const BLOCK: usize = 256;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::Block;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(Search::weighted(3), values, Some(weights), blocks) }
+    }
+}
+
+/// Encodes blocks.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn encode_by<S: Simd>(search: Search, values: &[f32], weights: Option<&[f32]>, blocks: &mut [u8]) {
+    let header = |of: &Scales<16>, block: &mut [u8; BYTES]| {
+        for (both, (scale, offset)) in block.iter_mut().zip(of.scales.iter().zip(of.offsets)) {
+            *both = scale | offset << 4;
+        }
+        block[80..82].copy_from_slice(&of.d);
+        block[82..].copy_from_slice(&of.dmin);
+        (std::array::from_fn(|i| block[i] & 15), std::array::from_fn(|i| block[i] >> 4))
+    };
+    let write = |q: &[u8; 256], block: &mut [u8; BYTES]| pack_pairs(q, &mut block[16..80]);
+    // SAFETY: the caller's promise.
+    unsafe { affine::encode_blocks::<S, 16, 16, BYTES>(values, weights, blocks, (search, 15), header, write) }
 }
 
 impl Packed for Q2K {

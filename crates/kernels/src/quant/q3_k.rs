@@ -6,7 +6,8 @@ use super::descent::{self, LEVELS};
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
-use super::{QuantType, f16_at, planes, q2_k};
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
+use super::{QuantType, f16_at, planes, q2_k, symmetric};
 use crate::simd::Simd;
 
 const BYTES: usize = 110;
@@ -18,7 +19,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q3K>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q3K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[108]),
     run: panel::quantized::<Q3K>(),
 };
@@ -71,16 +72,32 @@ impl Encode for Q3K {
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
         for (x, block) in values.as_chunks::<256>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
             // SAFETY: the caller's promise.
-            let fits = unsafe { descent::fit_16::<S>(x) };
-            let (d, scales, q) = descent::finish(x, &fits);
-            for i in 0..32 {
-                block[i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 2 << sub);
-            }
-            q2_k::pack_pairs(&q, &mut block[32..96]);
-            pack_scales(&scales, &mut block[96..108]);
-            block[108..].copy_from_slice(&d);
+            let fits = unsafe { S::run(descent::Fits(x)) };
+            pack(descent::finish(x, &fits), block);
         }
     }
+}
+
+impl EncodeWeighted for Q3K {
+    const BLOCK: usize = 256;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::TwiceBlock;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe { symmetric::encode_blocks::<S, BYTES>(values, weights, blocks, pack) }
+    }
+}
+
+/// Writes a block of f16 `d`, scales and integers.
+#[inline(always)]
+fn pack((d, scales, q): ([u8; 2], [i8; 16], [u8; 256]), block: &mut [u8; BYTES]) {
+    for i in 0..32 {
+        block[i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 2 << sub);
+    }
+    q2_k::pack_pairs(&q, &mut block[32..96]);
+    pack_scales(&scales, &mut block[96..108]);
+    block[108..].copy_from_slice(&d);
 }
 
 impl Packed for Q3K {

@@ -2,7 +2,8 @@
 
 use super::encode::{Encode, encode, finite_halves, half, inverse, largest_magnitude, whole_parts};
 use super::panel::{self, Packed};
-use super::{QuantType, f16_at, planes};
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
+use super::{QuantType, f16_at, planes, symmetric};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 18;
@@ -14,7 +15,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q40>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q40>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Q40>(),
 };
@@ -26,6 +27,14 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
             v[i] = d * (f32::from(b[2 + i] & 15) - 8.0);
             v[i + 16] = d * (f32::from(b[2 + i] >> 4) - 8.0);
         }
+    }
+}
+
+/// 16 bytes of nibbles of 32 four-bit values.
+#[inline(always)]
+pub(super) fn pack(q: &[u8; 32], b: &mut [u8]) {
+    for (i, b) in b.iter_mut().enumerate() {
+        *b = q[i] | q[i + 16] << 4;
     }
 }
 
@@ -42,9 +51,23 @@ impl Encode for Q40 {
                 (d, whole_parts::<S>(x, 0.0, inverse(d), 8.5, 15.0))
             };
             b[..2].copy_from_slice(&half(d));
-            for i in 0..16 {
-                b[2 + i] = q[i] | q[i + 16] << 4;
-            }
+            pack(&q, &mut b[2..]);
+        }
+    }
+}
+
+impl EncodeWeighted for Q40 {
+    const BLOCK: usize = 32;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::Row;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            symmetric::encode_32::<S, BYTES>(values, weights, blocks, 8, |d, q, b| {
+                b[..2].copy_from_slice(&d);
+                pack(q, &mut b[2..]);
+            });
         }
     }
 }

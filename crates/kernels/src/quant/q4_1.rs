@@ -1,8 +1,10 @@
 //! Q4_1: 32 values, `d * q + m`. Block: f16 `d`, f16 `m`, 16 bytes with values 0–15 in the low nibbles and 16–31 in the high.
 
+use super::affine::{self, Search};
 use super::encode::{Encode, bounds, encode, finite_halves, half, inverse, whole_parts};
 use super::panel::{self, Packed};
-use super::{QuantType, f16_at, planes};
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
+use super::{QuantType, f16_at, planes, q4_0};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 20;
@@ -14,7 +16,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q41>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q41>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q41>(),
 };
@@ -44,9 +46,24 @@ impl Encode for Q41 {
             };
             b[..2].copy_from_slice(&half(d));
             b[2..4].copy_from_slice(&half(min));
-            for i in 0..16 {
-                b[4 + i] = q[i] | q[i + 16] << 4;
-            }
+            q4_0::pack(&q, &mut b[4..]);
+        }
+    }
+}
+
+impl EncodeWeighted for Q41 {
+    const BLOCK: usize = 32;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::Row;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            affine::encode_32::<S, BYTES>(values, weights, blocks, Search::weighted(15), |d, m, q, b| {
+                b[..2].copy_from_slice(&d);
+                b[2..4].copy_from_slice(&m);
+                q4_0::pack(q, &mut b[4..]);
+            });
         }
     }
 }

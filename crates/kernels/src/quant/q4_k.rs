@@ -2,10 +2,11 @@
 //! Block: f16 `d`, f16 `dmin`, 12 bytes of scales and mins, 128 bytes of nibbles: each 32 bytes hold two sub-blocks,
 //! the first in the low nibbles.
 
-use super::affine::{self, Search};
+use super::affine::{self, Scales, Search};
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
 use super::{QuantType, f16_at, planes};
 use crate::simd::Simd;
 
@@ -18,7 +19,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q4K>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q4K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q4K>(),
 };
@@ -84,15 +85,35 @@ struct Q4K;
 impl Encode for Q4K {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        let search = Search { top: 15, first: -1.0, candidates: 21, absolute: false };
+        let search = Search { top: 15, first: -1.0, step: 0.1, candidates: 21, absolute: false };
         // SAFETY: the caller's promise.
-        unsafe {
-            affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
-                block[..16].copy_from_slice(header);
-                pack_nibbles(q, &mut block[16..]);
-            });
-        }
+        unsafe { encode_by::<S>(search, values, None, blocks) }
     }
+}
+
+impl EncodeWeighted for Q4K {
+    const BLOCK: usize = 256;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::TwiceBlock;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(Search::weighted(15), values, Some(weights), blocks) }
+    }
+}
+
+/// Encodes blocks.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn encode_by<S: Simd>(search: Search, values: &[f32], weights: Option<&[f32]>, blocks: &mut [u8]) {
+    // By weight, the upper bits of a scale that is negative mix with those of another one.
+    let limit = if weights.is_some() { u8::MAX } else { 63 };
+    let header = |of: &Scales<8>, block: &mut [u8; BYTES]| affine::encode_header(of, limit, block);
+    let write = |q: &[u8; 256], block: &mut [u8; BYTES]| pack_nibbles(q, &mut block[16..]);
+    // SAFETY: the caller's promise.
+    unsafe { affine::encode_blocks::<S, 32, 8, BYTES>(values, weights, blocks, (search, 63), header, write) }
 }
 
 impl Packed for Q4K {

@@ -3,7 +3,8 @@
 use super::encode::{Encode, encode, finite_halves, half, inverse, largest_magnitude, whole_parts};
 use super::panel::{self, Packed};
 use super::planes::Planes;
-use super::{QuantType, f16_at, planes};
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
+use super::{QuantType, f16_at, planes, symmetric};
 use crate::simd::Simd;
 
 pub(super) const BYTES: usize = 22;
@@ -15,7 +16,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q50>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q50>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0]),
     run: panel::quantized::<Q50>(),
 };
@@ -68,6 +69,22 @@ impl Encode for Q50 {
             };
             b[..2].copy_from_slice(&half(d));
             pack(&q, b[2..].first_chunk_mut().expect("20 bytes follow"));
+        }
+    }
+}
+
+impl EncodeWeighted for Q50 {
+    const BLOCK: usize = 32;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::Row;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            symmetric::encode_32::<S, BYTES>(values, weights, blocks, 16, |d, q, b| {
+                b[..2].copy_from_slice(&d);
+                pack(q, b[2..].first_chunk_mut().expect("20 bytes follow"));
+            });
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Q5_1: 32 values, `d * q + m`. Block: f16 `d`, f16 `m`, then fifth bits and nibbles as in Q5_0.
 
+use super::affine::{self, Search};
 use super::encode::{Encode, bounds, encode, finite_halves, half, inverse, whole_parts};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
 use super::{QuantType, f16_at, planes, q5_0};
 use crate::simd::Simd;
 
@@ -15,7 +17,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q51>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q51>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q51>(),
 };
@@ -45,6 +47,23 @@ impl Encode for Q51 {
             b[..2].copy_from_slice(&half(d));
             b[2..4].copy_from_slice(&half(min));
             q5_0::pack(&q, b[4..].first_chunk_mut().expect("20 bytes follow"));
+        }
+    }
+}
+
+impl EncodeWeighted for Q51 {
+    const BLOCK: usize = 32;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::Row;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            affine::encode_32::<S, BYTES>(values, weights, blocks, Search::weighted(31), |d, m, q, b| {
+                b[..2].copy_from_slice(&d);
+                b[2..4].copy_from_slice(&m);
+                q5_0::pack(q, b[4..].first_chunk_mut().expect("20 bytes follow"));
+            });
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Q5_K: as Q4_K with a fifth bit. Block: f16 `d`, f16 `dmin`, 12 bytes of scales and mins, 32 bytes of fifth bits
 //! (bit s of byte i belongs to value i of sub-block s), 128 bytes of nibbles.
 
-use super::affine::{self, Search};
+use super::affine::{self, Scales, Search};
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
 use super::{QuantType, f16_at, planes, q4_k};
 use crate::simd::Simd;
 
@@ -17,7 +18,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q5K>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q5K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[0, 2]),
     run: panel::quantized::<Q5K>(),
 };
@@ -47,18 +48,38 @@ struct Q5K;
 impl Encode for Q5K {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        let search = Search { top: 31, first: -0.5, candidates: 16, absolute: false };
+        let search = Search { top: 31, first: -0.5, step: 0.1, candidates: 16, absolute: false };
         // SAFETY: the caller's promise.
-        unsafe {
-            affine::encode_blocks::<S, BYTES>(values, blocks, search, |header, q, block| {
-                block[..16].copy_from_slice(header);
-                for i in 0..32 {
-                    block[16 + i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 4 << sub);
-                }
-                q4_k::pack_nibbles(q, &mut block[48..]);
-            });
-        }
+        unsafe { encode_by::<S>(search, values, None, blocks) }
     }
+}
+
+impl EncodeWeighted for Q5K {
+    const BLOCK: usize = 256;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::TwiceBlock;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(Search::weighted(31), values, Some(weights), blocks) }
+    }
+}
+
+/// Encodes blocks.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn encode_by<S: Simd>(search: Search, values: &[f32], weights: Option<&[f32]>, blocks: &mut [u8]) {
+    let header = |of: &Scales<8>, block: &mut [u8; BYTES]| affine::encode_header(of, 63, block);
+    let write = |q: &[u8; 256], block: &mut [u8; BYTES]| {
+        for i in 0..32 {
+            block[16 + i] = (0..8).fold(0, |bits, sub| bits | q[32 * sub + i] >> 4 << sub);
+        }
+        q4_k::pack_nibbles(q, &mut block[48..]);
+    };
+    // SAFETY: the caller's promise.
+    unsafe { affine::encode_blocks::<S, 32, 8, BYTES>(values, weights, blocks, (search, 63), header, write) }
 }
 
 impl Packed for Q5K {

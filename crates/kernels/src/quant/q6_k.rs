@@ -6,6 +6,7 @@
 use super::encode::{Encode, encode, finite_halves};
 use super::panel::{self, Packed};
 use super::planes::Planes;
+use super::weights::{EncodeWeighted, MeanSquare, encode_weighted};
 use super::{QuantType, f16_at, planes, symmetric};
 use crate::simd::Simd;
 
@@ -18,7 +19,7 @@ pub(super) static TYPE: QuantType = QuantType {
     bytes: BYTES,
     decode,
     encode: Some(encode::<Q6K>),
-    encode_weighted: None,
+    encode_weighted: Some(encode_weighted::<Q6K>),
     finite: |blocks| finite_halves(blocks, BYTES, &[208]),
     run: panel::quantized::<Q6K>(),
 };
@@ -67,13 +68,36 @@ struct Q6K;
 impl Encode for Q6K {
     #[inline(always)]
     unsafe fn encode<S: Simd>(values: &[f32], blocks: &mut [u8]) {
-        for (x, block) in values.as_chunks::<256>().0.iter().zip(blocks.as_chunks_mut::<BYTES>().0) {
-            // SAFETY: the caller's promise.
-            let fits = unsafe { symmetric::fit_16::<S>(x) };
-            match symmetric::finish(x, &fits) {
-                Some((d, scales, q)) => pack(&q, scales, d, block),
-                None => block.fill(0),
-            }
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(values, None, blocks) }
+    }
+}
+
+impl EncodeWeighted for Q6K {
+    const BLOCK: usize = 256;
+    const MEAN_SQUARE: MeanSquare = MeanSquare::None;
+
+    #[inline(always)]
+    unsafe fn encode_weighted<S: Simd>(values: &[f32], weights: &[f32], blocks: &mut [u8]) {
+        // SAFETY: the caller's promise.
+        unsafe { encode_by::<S>(values, Some(weights), blocks) }
+    }
+}
+
+/// Encodes blocks.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn encode_by<S: Simd>(values: &[f32], weights: Option<&[f32]>, blocks: &mut [u8]) {
+    let (values, _) = values.as_chunks::<256>();
+    for (i, (values, block)) in values.iter().zip(blocks.as_chunks_mut::<BYTES>().0).enumerate() {
+        let weights = weights.map(|weights| &weights[256 * i..][..256]);
+        // SAFETY: the caller's promise.
+        let fits = unsafe { S::run(symmetric::Fits::<16> { values, weights, levels: 32 }) };
+        match symmetric::finish(values, &fits) {
+            Some((d, scales, q)) => pack(&q, scales, d, block),
+            None => block.fill(0),
         }
     }
 }

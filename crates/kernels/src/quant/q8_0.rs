@@ -30,7 +30,7 @@ fn decode(blocks: &[u8], values: &mut [f32]) {
 }
 
 /// How Q8_0 is encoded and stands in panels.
-struct Q80;
+pub(crate) struct Q80;
 
 impl Encode for Q80 {
     #[inline(always)]

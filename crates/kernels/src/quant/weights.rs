@@ -10,10 +10,14 @@ use crate::simd::{Kernel, Simd, Tier};
 /// What a type takes for the mean square.
 #[derive(Clone, Copy)]
 pub(super) enum MeanSquare {
+    /// That of a row.
+    Row,
     /// That of a block.
     Block,
     /// Twice that of a block.
     TwiceBlock,
+    /// None: the importance alone is the weight.
+    None,
 }
 
 /// How a type encodes values that have weights, with one body for all tiers.
@@ -69,8 +73,10 @@ fn encode_by<E: EncodeWeighted>(tier: Tier, values: &[f32], weights: &[f32], blo
 fn weigh<E: EncodeWeighted>(values: &[f32], importance: &[f32], weights: &mut [f32]) {
     let cols = importance.len();
     let (span, factor) = match E::MEAN_SQUARE {
+        MeanSquare::Row => (cols, 1.0),
         MeanSquare::Block => (E::BLOCK, 1.0),
         MeanSquare::TwiceBlock => (E::BLOCK, 2.0),
+        MeanSquare::None => return weights.chunks_exact_mut(cols).for_each(|row| row.copy_from_slice(importance)),
     };
     for (group, (x, w)) in values.chunks(SUMS * span).zip(weights.chunks_mut(SUMS * span)).enumerate() {
         let sums = sums_of_squares(x, span);
@@ -104,6 +110,22 @@ fn sums_of_squares(x: &[f32], span: usize) -> [f32; SUMS] {
         }
     }
     sums
+}
+
+/// The sum of the weights of each SUB values.
+#[inline(always)]
+pub(super) fn sums<const SUB: usize, const N: usize>(weights: &[f32]) -> [f32; N] {
+    let mut sums = [0.0; N];
+    for (sum, weights) in sums.iter_mut().zip(weights.as_chunks::<SUB>().0) {
+        weights.iter().for_each(|w| *sum += w);
+    }
+    sums
+}
+
+/// `scale`, or NaN where the weights it was found with are not finite.
+#[inline(always)]
+pub(super) fn checked(scale: f32, weights: &[f32]) -> f32 {
+    if weights.iter().all(|w| w.is_finite()) { scale } else { f32::NAN }
 }
 
 /// The weights of values without importance: their squares.

@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 
 use super::tiles::{Part, parts, segments_of, tiles};
 use super::{Pass, each_row, in_groups};
-use crate::backend::KvType;
+use crate::backend::{BackendError, KvType};
 use crate::buffer::Buffer;
-use crate::cpu::weights::{HeadDims, PackedAttention};
+use crate::cpu::buffers::Buffers;
+use crate::cpu::weights::{HeadDims, Model, PackedAttention, PackedMixer};
 use crate::ops::attention::{Queries, Scratch, partial_len, segments};
 use crate::ops::cache::PAGE;
 use crate::ops::cache_q8::Q8;
@@ -20,6 +21,17 @@ use crate::simd::LANES;
 
 /// Queries of an attention item, over all heads of a group.
 const QUERIES_AT_ONCE: usize = 64;
+/// Items of attention per thread, beyond which they take several KV heads each.
+const ITEMS_PER_THREAD: usize = 16;
+
+/// What each of `threads` threads works in.
+pub(super) fn scratches(model: &Model, b: &Buffers, threads: usize) -> Result<Vec<Scratch>, BackendError> {
+    let rows = QUERIES_AT_ONCE.max(b.group);
+    let scratch = || Scratch::new(rows, b.head);
+    let no_memory = BackendError::Memory { what: "attention", bytes: rows * b.head * size_of::<f32>() };
+    let any = model.layers.iter().any(|layer| matches!(layer.mixer, PackedMixer::Attention(_)));
+    (0..if any { threads } else { 0 }).map(|_| scratch()).collect::<Option<_>>().ok_or(no_memory)
+}
 
 impl Pass<'_> {
     /// Attention of all rows: an item per span, KV head and tile of queries. Quantizes the result if `int8`, unless heads
@@ -84,15 +96,16 @@ impl Pass<'_> {
         let free = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let with_scratch = |work: &dyn Fn(&mut Scratch)| {
             let own = free().pop();
-            let mut own = own.unwrap_or_else(|| Scratch::new(QUERIES_AT_ONCE.max(b.group), b.head));
+            let mut own = own.expect("a scratch for each thread");
             work(&mut own);
             free().push(own);
         };
-        let query = |tile: &Range<usize>, kv_head: usize| {
+        let query = |tile: &Range<usize>, kv_head: usize, next: Option<usize>| {
             let row = rows[tile.start];
             Queries {
                 pages: &tables[row.span],
                 layout: pages.head(layer, kv_head),
+                next: next.map(|kv_head| pages.head(layer, kv_head)),
                 position: row.position,
                 queries: tile.len(),
                 group,
@@ -147,7 +160,7 @@ impl Pass<'_> {
                     if alone && last {
                         tile.clone().for_each(|r| store(r, kv_head, own.key_value.as_mut_ptr()));
                     }
-                    let (query, numbers, to) = (query(&tile, kv_head), numbers.clone(), partials(item));
+                    let (query, numbers, to) = (query(&tile, kv_head, None), numbers.clone(), partials(item));
                     // SAFETY: the tier is available; the keys of these segments are stored as the pages' type, and each
                     // part has its own partials.
                     unsafe {
@@ -163,29 +176,35 @@ impl Pass<'_> {
                 let (tile, kv_head) = of_item(item);
                 with_scratch(&|own| {
                     // SAFETY: the tier is available; the partials are there, and each item has its own part of the output.
-                    unsafe { tier.run(query(&tile, kv_head).merged(partials(item), own)) }
+                    unsafe { tier.run(query(&tile, kv_head, None).merged(partials(item), own)) }
                 });
                 finish(tile, kv_head);
             });
         } else {
-            self.team.run(items, &|item| {
-                let (tile, kv_head) = of_item(item);
-                with_scratch(&|own| {
-                    if alone {
-                        tile.clone().for_each(|r| store(r, kv_head, own.key_value.as_mut_ptr()));
-                    }
-                    let query = query(&tile, kv_head);
-                    // SAFETY: the tier is available; the span's keys up to the last query are stored as the pages' type,
-                    // and each item has its own part of the output.
-                    unsafe {
-                        match pages.kv {
-                            KvType::F32 => tier.run(query.over::<F32>(own)),
-                            KvType::F16 => tier.run(query.over::<F16>(own)),
-                            KvType::Q8_0 => tier.run(query.over::<Q8>(own)),
+            // Many items are taken several at once, so that the keys of one are fetched during the one before it.
+            let at_once = (items / (self.team.size() * ITEMS_PER_THREAD)).clamp(1, dims.kv_heads);
+            self.team.run(items.div_ceil(at_once), &|first| {
+                let some = first * at_once..items.min((first + 1) * at_once);
+                for item in some.clone() {
+                    let (tile, kv_head) = of_item(item);
+                    let next = some.contains(&(item + 1)).then_some(kv_head + 1).filter(|head| *head < dims.kv_heads);
+                    with_scratch(&|own| {
+                        if alone {
+                            tile.clone().for_each(|r| store(r, kv_head, own.key_value.as_mut_ptr()));
                         }
-                    }
-                });
-                finish(tile, kv_head);
+                        let query = query(&tile, kv_head, next);
+                        // SAFETY: the tier is available; the span's keys up to the last query are stored as the pages'
+                        // type, and each item has its own part of the output.
+                        unsafe {
+                            match pages.kv {
+                                KvType::F32 => tier.run(query.over::<F32>(own)),
+                                KvType::F16 => tier.run(query.over::<F16>(own)),
+                                KvType::Q8_0 => tier.run(query.over::<Q8>(own)),
+                            }
+                        }
+                    });
+                    finish(tile, kv_head);
+                }
             });
         }
         if int8 && !whole_blocks && dims.head_dim == padded {

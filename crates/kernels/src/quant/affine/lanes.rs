@@ -4,22 +4,22 @@
 //! - Branches are selections: where the plain version does not take one, its results are dropped.
 //! - Rounding adds and subtracts 1.5 · 2^23, which is [`nearest`](super::nearest) within its range. The products that are
 //!   rounded grow with x, so that the smallest and the largest x tell whether all of them are in range. Where one is not,
-//!   or is NaN, the plain version does the batch.
+//!   or is NaN, the plain version does the lane.
 //! - A lane without a range of values runs along with a range of one, and is overwritten at the end.
 
 use super::{Fit, Search, fit};
-use crate::quant::encode::{SHIFT, in_lanes};
-use crate::simd::{LANES, Simd};
+use crate::quant::encode::{SHIFT, in_lanes, stored};
+use crate::simd::{Kernel, LANES, Simd};
 
 /// Products up to this are rounded right.
 const LIMIT: f32 = 4_194_303.0;
 
 /// Sixteen times SUB values, each sub-block in a lane.
-struct Batch<S: Simd, const SUB: usize> {
+struct Batch<'a, S: Simd, const SUB: usize> {
     search: Search,
-    x: [S::F; SUB],
+    x: &'a [S::F; SUB],
     /// The weight of each value.
-    w: [S::F; SUB],
+    w: &'a [S::F; SUB],
     low: S::F,
     high: S::F,
     sum_w: S::F,
@@ -31,25 +31,10 @@ struct Batch<S: Simd, const SUB: usize> {
 
 // SAFETY of all functions: as `Simd`, which is each caller's promise.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl<S: Simd, const SUB: usize> Batch<S, SUB> {
+impl<'a, S: Simd, const SUB: usize> Batch<'a, S, SUB> {
     #[inline(always)]
-    unsafe fn new(values: &[f32], search: Search) -> Self {
-        let rows = in_lanes::<SUB>(values);
+    unsafe fn new(x: &'a [S::F; SUB], w: &'a [S::F; SUB], search: Search) -> Self {
         unsafe {
-            let zero = S::splat(0.0);
-            let (mut x, mut w) = ([zero; SUB], [zero; SUB]);
-            let mut squares = zero;
-            for (x, row) in x.iter_mut().zip(&rows) {
-                *x = S::load(row.as_ptr());
-                squares = S::add(squares, S::mul(*x, *x));
-            }
-            let mut mean = [0.0f32; LANES];
-            S::store(mean.as_mut_ptr(), S::mul(squares, S::splat(1.0 / SUB as f32)));
-            let root_mean_square = if search.absolute { zero } else { S::load(mean.map(f32::sqrt).as_ptr()) };
-
-            for (w, x) in w.iter_mut().zip(&x) {
-                *w = S::add(root_mean_square, S::abs(*x));
-            }
             let (mut low, mut high) = (x[0], x[0]);
             let (mut sum_w, mut sum_x) = (w[0], S::mul(w[0], x[0]));
             for i in 1..SUB {
@@ -58,6 +43,7 @@ impl<S: Simd, const SUB: usize> Batch<S, SUB> {
                 sum_w = S::add(sum_w, w[i]);
                 sum_x = S::add(sum_x, S::mul(w[i], x[i]));
             }
+            let zero = S::splat(0.0);
             let start = S::select_lt(zero, low, zero, low);
             Self { search, x, w, low, high, sum_w, sum_x, start }
         }
@@ -89,7 +75,7 @@ impl<S: Simd, const SUB: usize> Batch<S, SUB> {
     unsafe fn quantize(&self, min: S::F, inverse_scale: S::F, top: u8, q: &mut [S::F; SUB]) {
         unsafe {
             let (zero, top, shift) = (S::splat(0.0), S::splat(f32::from(top)), S::splat(SHIFT));
-            for (q, x) in q.iter_mut().zip(&self.x) {
+            for (q, x) in q.iter_mut().zip(self.x) {
                 let scaled = S::mul(inverse_scale, S::sub(*x, min));
                 let rounded = S::sub(S::add(scaled, shift), shift);
                 *q = S::min(S::max(rounded, zero), top);
@@ -97,14 +83,24 @@ impl<S: Simd, const SUB: usize> Batch<S, SUB> {
         }
     }
 
-    /// The weighted squared error of `scale * q + min`.
+    /// The weighted error of `scale * q + min`.
     #[inline(always)]
     unsafe fn error(&self, q: &[S::F; SUB], scale: S::F, min: S::F) -> S::F {
         unsafe {
+            match self.search.absolute {
+                true => self.error_of::<true>(q, scale, min),
+                false => self.error_of::<false>(q, scale, min),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn error_of<const ABSOLUTE: bool>(&self, q: &[S::F; SUB], scale: S::F, min: S::F) -> S::F {
+        unsafe {
             let mut sum = S::splat(0.0);
-            for ((q, x), w) in q.iter().zip(&self.x).zip(&self.w) {
+            for ((q, x), w) in q.iter().zip(self.x).zip(self.w) {
                 let difference = S::sub(S::add(S::mul(scale, *q), min), *x);
-                let error = if self.search.absolute { S::abs(difference) } else { S::mul(difference, difference) };
+                let error = if ABSOLUTE { S::abs(difference) } else { S::mul(difference, difference) };
                 sum = S::add(sum, S::mul(*w, error));
             }
             sum
@@ -118,7 +114,7 @@ impl<S: Simd, const SUB: usize> Batch<S, SUB> {
         unsafe {
             let zero = S::splat(0.0);
             let (mut sum_q, mut sum_qq, mut sum_xq) = (zero, zero, zero);
-            for ((q, x), w) in q.iter().zip(&self.x).zip(&self.w) {
+            for ((q, x), w) in q.iter().zip(self.x).zip(self.w) {
                 let wq = S::mul(*w, *q);
                 sum_q = S::add(sum_q, wq);
                 sum_qq = S::add(sum_qq, S::mul(wq, *q));
@@ -136,15 +132,55 @@ impl<S: Simd, const SUB: usize> Batch<S, SUB> {
     }
 }
 
-/// The fits of sixteen times SUB values.
-///
-/// # Safety
-/// As [`Simd`].
+/// The fits of up to sixteen times SUB values.
+pub(super) struct Fits<'a, const SUB: usize> {
+    pub values: &'a [f32],
+    /// A weight for each value, none of them negative; without an importance, what they weigh follows from the values.
+    pub weights: Option<&'a [f32]>,
+    pub search: Search,
+}
+
+impl<const SUB: usize> Kernel for Fits<'_, SUB> {
+    type Output = [Fit; LANES];
+    #[inline(always)]
+    unsafe fn body<S: Simd>(self) -> Self::Output {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = in_lanes::<S, SUB>(self.values);
+            let w = match self.weights {
+                Some(weights) => in_lanes::<S, SUB>(weights),
+                None => plain_weights::<S, SUB>(&x, self.search.absolute),
+            };
+            fit_16::<S, SUB>(&x, &w, self.search)
+        }
+    }
+}
+
+/// What values weigh without an importance: the root mean square of the sub-block, unless errors are `absolute`, plus the
+/// magnitude.
 #[inline(always)]
-pub(in super::super) unsafe fn fit_16<S: Simd, const SUB: usize>(values: &[f32], search: Search) -> [Fit; LANES] {
-    // SAFETY: the caller's promise; every column has 16 values.
+unsafe fn plain_weights<S: Simd, const SUB: usize>(x: &[S::F; SUB], absolute: bool) -> [S::F; SUB] {
+    // SAFETY: the caller's promise; there are 16 roots.
     unsafe {
-        let batch = Batch::<S, SUB>::new(values, search);
+        let mut squares = S::splat(0.0);
+        for x in x {
+            squares = S::add(squares, S::mul(*x, *x));
+        }
+        let [mean] = stored::<S, 1>(&[S::mul(squares, S::splat(1.0 / SUB as f32))]);
+        let root_mean_square = if absolute { S::splat(0.0) } else { S::load(mean.map(f32::sqrt).as_ptr()) };
+        let mut w = *x;
+        for w in &mut w {
+            *w = S::add(root_mean_square, S::abs(*w));
+        }
+        w
+    }
+}
+
+#[inline(always)]
+unsafe fn fit_16<S: Simd, const SUB: usize>(x: &[S::F; SUB], w: &[S::F; SUB], search: Search) -> [Fit; LANES] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let batch = Batch::<S, SUB>::new(x, w, search);
         let mut wrong = S::splat(0.0);
         let mut min = batch.start;
         let mut best_inverse = batch.inverse_scale(f32::from(search.top), min, &mut wrong);
@@ -163,29 +199,27 @@ pub(in super::super) unsafe fn fit_16<S: Simd, const SUB: usize>(values: &[f32],
             min = S::select_lt(error, least, new_min, min);
             least = S::select_lt(error, least, error, least);
         }
-        if S::largest(wrong) > 0.0 {
-            let (subs, _) = values.as_chunks::<SUB>();
-            return std::array::from_fn(|lane| fit(&subs[lane], search));
-        }
-
         let zero = S::splat(0.0);
-        let mut columns = [[0.0f32; LANES]; 4];
-        let found = [
+        let [scale, min, inverse_scale, base, wrong] = stored::<S, 5>(&[
             batch.if_range(best_scale, zero),
             min,
             batch.if_range(best_inverse, zero),
             batch.if_range(best_base, zero),
-        ];
-        for (column, v) in columns.iter_mut().zip(found) {
-            S::store(column.as_mut_ptr(), v);
-        }
-        let [scale, min, inverse_scale, base] = columns;
-        std::array::from_fn(|i| Fit {
+            wrong,
+        ]);
+        let mut fits = std::array::from_fn(|i| Fit {
             scale: scale[i],
             offset: -min[i],
             inverse_scale: inverse_scale[i],
             base: base[i],
-        })
+        });
+        if wrong.iter().any(|wrong| *wrong > 0.0) {
+            let (x, w) = (stored::<S, SUB>(x), stored::<S, SUB>(w));
+            for (i, fits) in fits.iter_mut().enumerate().filter(|(i, _)| wrong[*i] > 0.0) {
+                *fits = fit(&x.map(|row| row[i]), &w.map(|row| row[i]), search);
+            }
+        }
+        fits
     }
 }
 
@@ -194,26 +228,17 @@ mod tests {
     use super::super::fit;
     use super::*;
     use crate::quant::encode::samples;
-    use crate::simd::{Kernel, Tier};
-
-    struct Fit16<'a, const SUB: usize>(&'a [f32], Search);
-
-    impl<const SUB: usize> Kernel for Fit16<'_, SUB> {
-        type Output = [Fit; LANES];
-        #[inline(always)]
-        unsafe fn body<S: Simd>(self) -> Self::Output {
-            // SAFETY: the caller's promise.
-            unsafe { fit_16::<S, SUB>(self.0, self.1) }
-        }
-    }
+    use crate::simd::Tier;
 
     fn check<const SUB: usize, const BATCH: usize>(search: Search) {
         let bits = |f: Fit| [f.scale, f.offset, f.inverse_scale, f.base].map(f32::to_bits);
-        for (round, values) in samples::<SUB, BATCH>().enumerate() {
-            let expected: Vec<_> = values.as_chunks::<SUB>().0.iter().map(|x| bits(fit(x, search))).collect();
+        for (round, (values, weights)) in samples::<SUB, BATCH>().enumerate() {
+            let subs = values.as_chunks::<SUB>().0.iter().zip(weights.as_chunks::<SUB>().0);
+            let expected: Vec<_> = subs.map(|(x, w)| bits(fit(x, w, search))).collect();
             for tier in Tier::all_available() {
+                let fits = Fits::<SUB> { values: &values, weights: Some(&weights), search };
                 // SAFETY: the tier is available.
-                let found = unsafe { tier.run(Fit16::<SUB>(&values, search)) }.map(bits);
+                let found = unsafe { tier.run(fits) }.map(bits);
                 assert_eq!(found[..], expected[..], "{} in round {round}", tier.name());
             }
         }
@@ -221,8 +246,9 @@ mod tests {
 
     #[test]
     fn lanes_give_the_bits_of_the_plain_version() {
-        check::<32, 512>(Search { top: 15, first: -1.0, candidates: 21, absolute: false });
-        check::<32, 512>(Search { top: 31, first: -0.5, candidates: 16, absolute: false });
-        check::<16, 256>(Search { top: 3, first: -0.5, candidates: 16, absolute: true });
+        check::<32, 512>(Search { top: 15, first: -1.0, step: 0.1, candidates: 21, absolute: false });
+        check::<16, 256>(Search { top: 3, first: -0.5, step: 0.1, candidates: 16, absolute: true });
+        check::<32, 512>(Search::weighted(31));
+        check::<16, 256>(Search::weighted(3));
     }
 }
