@@ -2,9 +2,8 @@
 
 usage: quantize_grid_blocks.py LLAMA_CPP_BIN OUT_FOLDER
 
-Reads values.f32 of quantize_blocks.py in OUT_FOLDER as rows of 512. Writes grid_importance.f32 (float32 [512]), and for each type
-NAME.weighted.blocks and, where the reference needs no importance, NAME.blocks. Values that the reference aborts on are
-listed, and their blocks are 0xFF.
+Reads values.f32 and importance.f32 of quantize_blocks.py in OUT_FOLDER as rows of 512. Writes for each type NAME.weighted and,
+where the reference needs no importance, NAME.blocks. Rows that the reference aborts on are listed, and their blocks are 0.
 """
 
 import ctypes
@@ -25,15 +24,6 @@ TYPES = {
     "iq3_s": (21, 110, True),
 }
 COLS = 512
-
-
-def importance() -> np.ndarray:
-    """float32 [512]: of very different size; in the second half, columns and a sub-block that do not matter at all."""
-    random = np.random.default_rng(21)
-    found = np.exp(2 * random.standard_normal(COLS))
-    found[256:][random.random(256) < 0.1] = 0
-    found[320:352] = 0
-    return found.astype(np.float32)
 
 
 def with_gaps(blocks: np.ndarray, values: np.ndarray) -> None:
@@ -61,15 +51,14 @@ def main() -> None:
     ggml = ctypes.CDLL(str(library))
     ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
     ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
-    values = np.fromfile(folder / "values.f32", "<f4").reshape(-1, COLS)
-    weights = importance()
-    weights.astype("<f4").tofile(folder / "grid_importance.f32")
+    values, importance = (np.fromfile(folder / f"{name}.f32", "<f4").reshape(-1, COLS) for name in ("values", "importance"))
     for name, (number, size, plain) in TYPES.items():
         ggml.ggml_quantize_init(number)
-        for of_columns, file in [(weights.ctypes.data, f"{name}.weighted.blocks")] + [(None, f"{name}.blocks")] * plain:
-            out = np.full((len(values), COLS // 256, size), 0xFF, np.uint8)
-            for i, (row, blocks) in enumerate(zip(values, out)):
-                encode = lambda: ggml.ggml_quantize_chunk(number, row.ctypes.data, blocks.ctypes.data, 0, 1, COLS, of_columns)
+        for weighted, file in [(True, f"{name}.weighted")] + [(False, f"{name}.blocks")] * plain:
+            out = np.zeros((len(values), COLS // 256, size), np.uint8)
+            for i, (row, columns, blocks) in enumerate(zip(values, importance, out)):
+                by = columns.ctypes.data if weighted else None
+                encode = lambda: ggml.ggml_quantize_chunk(number, row.ctypes.data, blocks.ctypes.data, 0, 1, COLS, by)
                 if survives(encode):
                     encode()
                     if name == "iq3_s":
