@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod chat_template;
 pub mod gguf;
+pub mod imatrix;
 pub mod pytorch;
 pub mod quant_blocks;
 pub mod safetensors;

@@ -84,7 +84,7 @@ pub fn of_path(
 }
 
 /// The token that the tokenizer sets before a text, if it is the begin of a text.
-fn added_bos(tokenizer: &Tokenizer) -> Option<u32> {
+pub fn added_bos(tokenizer: &Tokenizer) -> Option<u32> {
     tokenizer.encode("", EncodeOptions::TEXT).first().copied().filter(|&token| tokenizer.bos() == Some(token))
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "../../../fuzz/src/gguf.rs"]
 mod gguf;
+#[path = "../../../fuzz/src/imatrix.rs"]
+mod imatrix;
 #[path = "../../../fuzz/src/pytorch.rs"]
 mod pytorch;
 #[path = "../../../fuzz/src/replay.rs"]
@@ -12,6 +14,7 @@ mod safetensors;
 #[test]
 fn corpora() {
     replay::replay("gguf", gguf::run);
+    replay::replay("imatrix", imatrix::run);
     replay::replay("safetensors", safetensors::run);
     replay::replay("pytorch", pytorch::run);
 }

@@ -3,6 +3,7 @@
 //! The data in `tests/data/quantize` comes from `scripts/oracle/quantize_hashes.py` and `quantize_types.py`.
 
 mod files;
+mod imatrices;
 mod models;
 mod refused;
 mod types;

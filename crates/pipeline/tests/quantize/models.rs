@@ -163,15 +163,21 @@ impl Model {
     }
 }
 
+/// SplitMix64.
+pub fn mixed(seed: u64, count: usize) -> impl Iterator<Item = u64> {
+    (1..=count as u64).map(move |i| {
+        let z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    })
+}
+
 /// `[rows, cols]` values of about 0.01, and every now and then a row of another kind. Nothing is rounded.
 fn values(seed: u64, rows: usize, cols: usize) -> Vec<f32> {
     let power = |n: i32| 2f32.powi(n);
-    let mut x: Vec<f32> = (1..=(rows * cols) as u64)
-        .map(|i| {
-            let z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            let z = z ^ (z >> 31);
+    let mut x: Vec<f32> = mixed(seed, rows * cols)
+        .map(|z| {
             let sum: i32 = (0..4).map(|part| i32::from((z >> (16 * part)) as i16)).sum();
             sum as f32 * power(-22)
         })
