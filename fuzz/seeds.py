@@ -36,6 +36,26 @@ def gguf() -> None:
     put("gguf", "empty", small[:8] + bytes(24))
 
 
+def imatrix() -> None:
+    gguf, legacy = ((REPO / f"tests/data/imatrix/llama.{form}").read_bytes() for form in ("gguf", "dat"))
+    put("imatrix", "gguf", gguf)
+    put("imatrix", "legacy", legacy)
+    # Without the number of pieces and the text's name, and with half of a name.
+    end = len(legacy) - 4 - 4 - len("text.txt")
+    put("imatrix", "legacy-old", legacy[:end])
+    put("imatrix", "legacy-cut", legacy[: end + 11])
+    entry = struct.pack("<i", 5) + b"blk.0" + struct.pack("<ii4f", 3, 4, 1, 2, 3, 4)
+    put("imatrix", "legacy-twice", struct.pack("<i", 2) + entry + entry)
+    put("imatrix", "legacy-numbers", struct.pack("<i", 1) + struct.pack("<i", 1) + b"a" + struct.pack("<ii2f", -1, 2, float("nan"), -1.0))
+    for name, number in {"negative": -1, "huge": 2**31 - 1, "zero": 0}.items():
+        put("imatrix", f"legacy-count-{name}", struct.pack("<i", number) + entry)
+        put("imatrix", f"legacy-name-{name}", struct.pack("<ii", 1, number) + entry)
+        put("imatrix", f"legacy-values-{name}", struct.pack("<i", 1) + entry[:13] + struct.pack("<i", number) + entry[17:])
+    # One of a pair under another name, a pair of another type.
+    put("imatrix", "gguf-alone", gguf.replace(b".counts", b".county", 1))
+    put("imatrix", "gguf-model", gguf.replace(b"imatrix", b"modelix", 1))
+
+
 def quant_blocks() -> None:
     # A type's place among all, and bytes for a few of its blocks. The affine ones come last, nine for each number of bits.
     for kind in [*range(29), *range(29, 29 + 54, 9)]:
@@ -198,5 +218,5 @@ def link() -> bytes:
 
 
 if __name__ == "__main__":
-    for make in (gguf, quant_blocks, safetensors, tokenizer_json, chat_template, pytorch, npz, bundle):
+    for make in (gguf, imatrix, quant_blocks, safetensors, tokenizer_json, chat_template, pytorch, npz, bundle):
         make()

@@ -4,6 +4,7 @@ mod archive;
 pub mod bundle;
 pub mod chat_template;
 pub mod gguf;
+pub mod imatrix;
 pub mod npz;
 pub mod pytorch;
 pub mod quant_blocks;

@@ -61,6 +61,7 @@ def stored(x: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.ndarray:
 # feed-forward).
 MODELS = {
     "dense": ("llama", 256, 512, 5, 128, 320, 0, 0, True, [(F16, F16), (F32, BF16)]),
+    "deep": ("llama", 256, 256, 16, 128, 64, 0, 0, True, [(F16, F16)]),
     "narrow": ("llama", 96, 72, 2, 96, 64, 0, 0, False, [(F32, F32)]),
     "experts": ("llama", 256, 256, 2, 256, 64, 8, 0, True, [(F16, F16)]),
     "shared": ("granitemoe", 256, 256, 5, 128, 64, 3, 512, False, [(BF16, BF16)]),

@@ -1,5 +1,6 @@
 //! What a checkpoint's header says of a model, computed from its tensors and settings, never from its name.
 
+mod imatrix;
 mod memory;
 mod tokenizer;
 
@@ -11,6 +12,7 @@ use model::arch::{Architecture, DecoderConfig, Experts, Ternary};
 use pipeline::card::Card;
 use serde::Serialize;
 
+pub use imatrix::ImatrixFacts;
 pub use memory::{AtContext, KvBytes, Memory};
 pub use tokenizer::TokenizerFacts;
 

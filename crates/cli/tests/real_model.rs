@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use formats::imatrix::Imatrix;
 use serde_json::Value;
 
 fn workspace() -> PathBuf {
@@ -50,6 +51,43 @@ fn the_perplexity_is_that_of_llama_perplexity() {
     assert_eq!(found["tokens"], expected["scored_tokens"]);
     let ratio = found["perplexity"].as_f64().unwrap() / expected["perplexity"].as_f64().unwrap();
     assert!((ratio - 1.0).abs() < 0.005, "expected {expected}, found {found}");
+}
+
+/// Counts and sums of what each matrix is given are llama-imatrix's.
+#[test]
+fn the_importance_matrix_is_that_of_llama_imatrix() {
+    let reference = std::fs::read(workspace().join("tests/data/llama_cpp/imatrix.json")).unwrap();
+    let reference: Value = serde_json::from_slice(&reference).unwrap();
+    edgeling(&["pull", "smollm2"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let bytes = reference["bytes"].as_u64().unwrap() as usize;
+    std::fs::write(file("text.txt"), &std::fs::read(english()).unwrap()[..bytes]).unwrap();
+    edgeling(&["quantize", "smollm2", "F32", "--requantize", "--out", &file("f32.gguf")]);
+    let context = reference["context"].to_string();
+    let (model, text, out) = (file("f32.gguf"), file("text.txt"), file("imatrix.gguf"));
+    edgeling(&["calibrate", &model, "--text", &text, "--context", &context, "--out", &out]);
+
+    let found = Imatrix::open(Path::new(&out)).unwrap();
+    let tensors = reference["tensors"].as_object().unwrap();
+    assert_eq!(u64::from(found.chunks), reference["chunks"].as_u64().unwrap());
+    assert_eq!(found.len(), tensors.len());
+    let mut worst: f64 = 0.0;
+    for (name, expected) in tensors {
+        let entry = found.entry(name).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(f64::from(entry.counts()[0]), expected["count"].as_f64().unwrap(), "{name}");
+        let sums: Vec<f64> = entry.sums().into_iter().map(f64::from).collect();
+        assert_eq!(sums.len() as u64, expected["columns"].as_u64().unwrap(), "{name}");
+        let mut near = |what: &str, found: f64, expected: &Value| {
+            let expected = expected.as_f64().unwrap();
+            worst = worst.max((found / expected - 1.0).abs());
+            assert!((found - expected).abs() <= expected * 1e-3, "{name}, {what}: expected {expected}, found {found}");
+        };
+        near("all columns", sums.iter().sum(), &expected["sum"]);
+        let first = expected["first"].as_array().unwrap();
+        sums.iter().zip(first).enumerate().for_each(|(i, (sum, first))| near(&format!("column {i}"), *sum, first));
+    }
+    println!("at most {worst:.1e} of a sum apart");
 }
 
 #[test]

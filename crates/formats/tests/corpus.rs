@@ -4,6 +4,8 @@
 mod archive;
 #[path = "../../../fuzz/src/gguf.rs"]
 mod gguf;
+#[path = "../../../fuzz/src/imatrix.rs"]
+mod imatrix;
 #[path = "../../../fuzz/src/npz.rs"]
 mod npz;
 #[path = "../../../fuzz/src/pytorch.rs"]
@@ -16,6 +18,7 @@ mod safetensors;
 #[test]
 fn corpora() {
     replay::replay("gguf", gguf::run);
+    replay::replay("imatrix", imatrix::run);
     replay::replay("safetensors", safetensors::run);
     replay::replay("pytorch", pytorch::run);
     replay::replay("npz", npz::run);

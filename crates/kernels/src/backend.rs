@@ -144,6 +144,17 @@ pub trait Program: Send {
     }
     /// Copies the content of state `from` to state `to`.
     fn copy_state(&mut self, _from: u32, _to: u32) {}
+    /// From now on sums up what linear nodes are given, all but the head; [`Self::take_inputs`] tells.
+    ///
+    /// # Errors
+    /// Too little memory, or a program that cannot.
+    fn record_inputs(&mut self) -> Result<(), BackendError> {
+        Err(BackendError::Plan("this program does not tell what its matrices are given".to_owned()))
+    }
+    /// Gives what linear nodes were given since the last call: a node's number in
+    /// [`DecoderPlan::linears`](crate::plan::DecoderPlan::linears), the count of its rows, and for each column the sum of
+    /// their squares, `[cols]`. The bits do not depend on threads, nor on how rows were spread over batches.
+    fn take_inputs(&mut self, _each: &mut dyn FnMut(usize, u64, &[f64])) {}
     /// Starts a batch: stores the spans' keys and values in their pages, moves their states on, and computes the logits that
     /// were asked for.
     ///

@@ -1,4 +1,4 @@
-//! What is done with models besides running them: converting and quantizing; measuring perplexity, divergence, logits and
+//! What is done with models besides running them: converting, calibrating and quantizing; measuring perplexity, divergence, logits and
 //! throughput.
 //!
 //! What measures runs on a backend's program alone, one sequence of pages at a time; no engine is needed.
@@ -6,6 +6,7 @@
 pub mod allocation;
 pub mod bench;
 mod cache;
+pub mod calibrate;
 pub mod card;
 pub mod convert;
 pub mod evaluate;

@@ -2,17 +2,20 @@
 
 use anyhow::Result;
 use formats::Checkpoint;
+use formats::imatrix::Imatrix;
+use hub::Missing;
 use pipeline::card::Card;
 use serde_json::json;
 
 use crate::context::{Context, MODEL_HELP};
-use crate::facts::{AtContext, ExpertFacts, Facts, Memory};
+use crate::facts::{AtContext, ExpertFacts, Facts, ImatrixFacts, Memory};
 use crate::ui::human;
 use crate::ui::table::{Align, Table, fields};
 
 /// Say what a model is: size, precision, shape, tokenizer, licence
 ///
-/// Reads the header and the settings, never the weights, and computes everything from the tensors.
+/// Reads the header and the settings, never the weights, and computes everything from the tensors. Of an importance matrix
+/// it says what it was made from.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +31,15 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<()> {
-    let checkpoint = context.open(&args.model)?;
+    let path = context.locate(&args.model, Missing::Fail)?.path;
+    if let Some(imatrix) = Some(&path).filter(|path| path.is_file()).and_then(|path| Imatrix::open(path).ok()) {
+        let facts = ImatrixFacts::of(&imatrix);
+        return match context.ui.json {
+            true => context.ui.print_json(&json!({ "imatrix": facts })),
+            false => Ok(context.ui.print(&fields(&facts.rows(), context.ui.out))?),
+        };
+    }
+    let checkpoint = Checkpoint::open(&path)?;
     let facts = Facts::of(&checkpoint)?;
     if context.ui.json {
         let mut value = serde_json::to_value(&facts)?;

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, its help and what it does.
 
 mod bench;
+mod calibrate;
 mod compare;
 mod completions;
 mod convert;
@@ -44,6 +45,7 @@ pub enum Command {
     Detokenize(detokenize::Args),
     Logits(logits::Args),
     Convert(convert::Args),
+    Calibrate(calibrate::Args),
     Quantize(Box<quantize::Args>),
     Eval(eval::Args),
     Compare(Box<compare::Args>),
@@ -75,6 +77,7 @@ impl Command {
             Self::Compare(args) => compare::run(*args, context),
             Self::Measure(args) => measure::run(args, context),
             Self::Bench(args) => bench::run(args, context),
+            Self::Calibrate(args) => calibrate::run(args, context),
             Self::Quantize(args) => quantize::run(*args, context),
             Self::Completions(args) => completions::run(args, context),
         }

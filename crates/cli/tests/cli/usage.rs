@@ -2,7 +2,7 @@
 
 use crate::support::{Edgeling, tiny};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "pull",
     "list",
     "show",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 19] = [
     "detokenize",
     "logits",
     "convert",
+    "calibrate",
     "quantize",
     "eval",
     "compare",

@@ -20,6 +20,7 @@ use mixture::Slots;
 use super::buffers::{Buffers, activations};
 use super::matmuls::{Input, Product, expect, matmuls};
 use super::pages::Pages;
+use super::recorder::Recorder;
 use super::states::StatePtr;
 use super::weights::{Model, Norm, PackedAttention, PackedFeedForward, PackedFfn, PackedLinear, PackedMixer, Rounding};
 use crate::backend::BackendError;
@@ -77,6 +78,8 @@ pub struct Forward {
     partials: Vec<f32>,
     /// Rows of experts, if there are any.
     slots: Option<Slots>,
+    /// What nodes are given, where that is asked for.
+    recorder: Option<Recorder>,
 }
 
 impl Forward {
@@ -100,6 +103,7 @@ impl Forward {
             logits: activations(LOGITS_AT_ONCE.min(rows) * model.head.padded_rows())?,
             partials: Vec::new(),
             slots: Slots::new(&model, rows)?,
+            recorder: None,
             model,
             team,
         })
@@ -107,6 +111,19 @@ impl Forward {
 
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// As [`Program::record_inputs`](crate::backend::Program::record_inputs).
+    pub fn record_inputs(&mut self) -> Result<(), BackendError> {
+        self.recorder = Some(Recorder::new(&self.model)?);
+        Ok(())
+    }
+
+    /// As [`Program::take_inputs`](crate::backend::Program::take_inputs).
+    pub fn take_inputs(&mut self, each: &mut dyn FnMut(usize, u64, &[f64])) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.take(each);
+        }
     }
 
     /// Bytes of the buffers.
@@ -156,6 +173,7 @@ impl Forward {
             scratch: &self.scratch,
             partials: &mut self.partials,
             slots: self.slots.as_mut(),
+            recorder: self.recorder.as_mut(),
             quantized: &mut self.quantized,
             team: &mut self.team,
             rows,
@@ -179,6 +197,7 @@ struct Pass<'a> {
     scratch: &'a Mutex<Vec<Scratch>>,
     partials: &'a mut Vec<f32>,
     slots: Option<&'a mut Slots>,
+    recorder: Option<&'a mut Recorder>,
     quantized: &'a mut [QuantizedRows; 2],
     team: &'a mut Team,
     rows: &'a [Row],
@@ -193,7 +212,20 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Multiplies the first `rows` rows of an input, and of its quantized form, with each product's weight.
     fn matmuls(&mut self, input: Input, rows: usize, products: &[Product]) {
+        self.record(products.iter().map(|product| product.linear), input, 0..rows);
         matmuls(self.tier, self.model, self.team, &self.quantized[0], input, rows, products, None);
+    }
+
+    /// Sums up what these nodes are about to be given, where that is asked for.
+    fn record<'l>(
+        &mut self,
+        linears: impl IntoIterator<Item = &'l PackedLinear>,
+        input: Input,
+        rows: impl IntoIterator<Item = usize>,
+    ) {
+        if let Some(recorder) = self.recorder.as_deref_mut() {
+            recorder.add(self.team, self.model, linears, input, rows);
+        }
     }
 
     /// Lays out quantized buffer `which` as the input of these nodes. How they want it rounded: ternary nodes stand among
@@ -366,6 +398,8 @@ impl Pass<'_> {
         let last = weights.sub_norm.is_none() && rounding != Rounding::Row;
         let int8 = last && rounding == Rounding::Blocks;
         let activation = weights.activation;
+        let normed = Input { x: b.input.ptr(), stride: b.hidden };
+        self.record(&weights.gate_up, normed, 0..n);
         let [input, hidden] = &*self.quantized;
         let products = [0, 1].map(|i| Product {
             linear: &weights.gate_up[i],
@@ -387,17 +421,17 @@ impl Pass<'_> {
                 }
             }
         };
-        let normed = Input { x: b.input.ptr(), stride: b.hidden };
         expect(self.model, self.team, std::slice::from_ref(&weights.down), n);
         matmuls(tier, self.model, self.team, input, normed, n, &products, Some(&finish));
         if !last {
             let (x, cols) = (b.gate_up.ptr(), weights.down.cols);
             self.norm_in_place(x, b.gate_up_stride, cols, &weights.sub_norm, 1, rounding);
         }
+        let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
+        self.record([&weights.down], gated, 0..n);
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &weights.down, out: b.y.ptr(), out_stride: b.hidden }];
         expect(self.model, self.team, next, n);
-        let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, self.model, self.team, hidden, gated, n, &product, None);
     }
 

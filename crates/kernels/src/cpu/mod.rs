@@ -8,6 +8,7 @@ mod image;
 mod matmuls;
 mod pages;
 mod program;
+mod recorder;
 mod states;
 mod weights;
 

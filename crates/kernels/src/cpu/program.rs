@@ -143,6 +143,14 @@ impl Program for CpuProgram {
         }
     }
 
+    fn record_inputs(&mut self) -> Result<(), BackendError> {
+        self.forward.record_inputs()
+    }
+
+    fn take_inputs(&mut self, each: &mut dyn FnMut(usize, u64, &[f64])) {
+        self.forward.take_inputs(each);
+    }
+
     fn submit(&mut self, batch: &[Span]) -> Result<Ticket, BackendError> {
         self.check(batch)?;
         let tables: Vec<Vec<PagePtr>> =

@@ -320,6 +320,11 @@ impl Model {
         Ok((Self::new(plan.clone(), nodes, panels, None)?, bytes))
     }
 
+    /// All linear nodes, in the order of [`DecoderPlan::linears`].
+    pub fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
+        all_linears(self.inputs.as_ref(), &self.layers, &self.head)
+    }
+
     /// The first panel of a linear node.
     pub fn panels(&self, linear: &PackedLinear) -> *const u8 {
         self.panels.ptr().wrapping_add(linear.offset)
@@ -336,9 +341,17 @@ struct Nodes {
 impl Nodes {
     /// In the order of [`DecoderPlan::linears`].
     fn linears(&self) -> impl Iterator<Item = &PackedLinear> {
-        let inputs = self.inputs.iter().map(|inputs| &inputs.projection);
-        inputs.chain(self.layers.iter().flat_map(PackedLayer::linears)).chain([&self.head])
+        all_linears(self.inputs.as_ref(), &self.layers, &self.head)
     }
+}
+
+fn all_linears<'a>(
+    inputs: Option<&'a PackedTokenInputs>,
+    layers: &'a [PackedLayer],
+    head: &'a PackedLinear,
+) -> impl Iterator<Item = &'a PackedLinear> {
+    let inputs = inputs.into_iter().map(|inputs| &inputs.projection);
+    inputs.chain(layers.iter().flat_map(PackedLayer::linears)).chain([head])
 }
 
 /// Checks what the kernels rely on.

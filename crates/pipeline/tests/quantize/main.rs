@@ -4,10 +4,10 @@
 //! `quantize_types.py`.
 
 mod files;
+mod imatrices;
 mod models;
 mod refused;
 mod types;
-mod weighed;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -49,6 +49,8 @@ impl Pass<'_> {
         self.norm(n, Added::Y { post: weights.ffn_post_norm.as_ref(), scale: 1.0 }, &None, rounding, &|r| r);
         let int8 = self.lay_out(1, std::slice::from_ref(&take.projection)) == Rounding::Blocks;
         let activation = take.activation;
+        let stream = Input { x: b.input.ptr(), stride: b.hidden };
+        self.record([&take.gate], stream, 0..n);
         let [input, hidden] = &*self.quantized;
         let product = [Product { linear: &take.gate, out: b.gate_up.ptr(), out_stride: b.gate_up_stride }];
         let finish = |panels: Range<usize>, rows: Range<usize>| {
@@ -66,12 +68,12 @@ impl Pass<'_> {
                 }
             }
         };
-        let stream = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, model, self.team, input, stream, n, &product, Some(&finish));
         self.expect_layer(layer + 1);
+        let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
+        self.record([&take.projection], gated, 0..n);
         let [_, hidden] = &*self.quantized;
         let product = [Product { linear: &take.projection, out: b.y.ptr(), out_stride: b.hidden }];
-        let gated = Input { x: b.gate_up.ptr(), stride: b.gate_up_stride };
         matmuls(tier, model, self.team, hidden, gated, n, &product, None);
     }
 }

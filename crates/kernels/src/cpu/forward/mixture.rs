@@ -158,6 +158,8 @@ impl Pass<'_> {
             self.gated(shared, std::slice::from_ref(&mixture.router.linear));
         }
         let (tier, model, b, n) = (self.tier, self.model, self.buffers, self.rows.len());
+        let input = Input { x: b.input.ptr(), stride: b.hidden };
+        self.record([&mixture.router.linear].into_iter().chain(&mixture.shared_gate), input, 0..n);
         let Some(slots) = self.slots.as_deref_mut() else { return };
         let (router, experts) = (&mixture.router, mixture.experts.len());
         let (top_k, stride, whole) = (router.top_k, slots.scores_stride, experts.next_multiple_of(LANES));
@@ -169,7 +171,6 @@ impl Pass<'_> {
         if let Some(linear) = &mixture.shared_gate {
             products.push(Product { linear, out: out.wrapping_add(gate), out_stride: stride });
         }
-        let input = Input { x: b.input.ptr(), stride: b.hidden };
         matmuls(tier, model, self.team, &self.quantized[0], input, n, &products, None);
 
         let weighting = Weighting { score: router.score, normalized: router.normalized, scale: router.scale };
@@ -189,6 +190,7 @@ impl Pass<'_> {
         slots.arrange(n, top_k, experts);
         self.gather(mixture);
         self.experts(mixture, next);
+        self.record_experts(mixture);
         self.combine(mixture);
     }
 
@@ -214,6 +216,20 @@ impl Pass<'_> {
                 }
             }
         });
+    }
+
+    /// Sums up what the chosen experts' nodes were given, where that is asked for: both inputs are there once they have run.
+    fn record_experts(&mut self, mixture: &PackedMixture) {
+        let (Some(recorder), Some(slots)) = (self.recorder.as_deref_mut(), self.slots.as_deref()) else { return };
+        let (b, team, model) = (self.buffers, &mut *self.team, self.model);
+        let input = Input { x: b.input.ptr(), stride: b.hidden };
+        let gated = Input { x: slots.gate_up.ptr(), stride: 2 * slots.ffn };
+        for (expert, own) in &slots.experts {
+            let PackedFeedForward { gate_up, down, .. } = &mixture.experts[*expert];
+            let positions = slots.positions[own.clone()].iter().copied().flatten();
+            recorder.add(team, model, gate_up, input, positions);
+            recorder.add(team, model, [down], gated, own.clone());
+        }
     }
 
     /// `out = down(act(gate(input)) * up(input))` in each slot.

@@ -33,6 +33,7 @@ impl Pass<'_> {
             }
         };
         let input = Input { x: b.input.ptr(), stride: b.hidden };
+        self.record(&weights.inputs, input, 0..n);
         expect(model, self.team, std::slice::from_ref(&weights.output), n);
         matmuls(tier, model, self.team, &self.quantized[0], input, n, &products, Some(&finish));
         let rounding = self.lay_out(0, std::slice::from_ref(&weights.output));
