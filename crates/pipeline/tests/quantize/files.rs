@@ -106,7 +106,7 @@ fn a_mixture_with_a_shared_expert() {
 
 /// The published Q4_1 file, where there is one: at the path that `EDGELING_TEST_MODEL` names, or in the cache that tests
 /// pull it to.
-fn smollm2() -> Option<PathBuf> {
+pub fn smollm2() -> Option<PathBuf> {
     const BLOB: &str = "blobs/sha256/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
     let cache = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-cache");
     let cached = std::env::var_os("EDGELING_TEST_CACHE").map_or_else(cache, PathBuf::from).join(BLOB);
