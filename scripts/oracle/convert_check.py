@@ -43,7 +43,7 @@ TERNARY = {"bitnet-online", "bitnet-packed"}
 # Their experts, or their gates and ups, come back under the names and in the tensors of published files.
 RENAMED = {"granitemoe-stacked", "granite4"}
 # What the reference's converter does not know, or describes as if there were layers of Mamba.
-WITHOUT_REFERENCE = {"qwen2", "ministral", "bitnet", "olmoe-clip", "granitemoe-stacked", "granite4", "granite4-nope", "granite4-experts"}
+WITHOUT_REFERENCE = {"gemma4-unified", "qwen2", "ministral", "bitnet", "olmoe-clip", "granitemoe-stacked", "granite4", "granite4-nope", "granite4-experts"}
 good = True
 
 

@@ -37,6 +37,9 @@ pub(super) trait EncodeWeighted: 'static {
 /// Encodes whole rows by the importance of their columns, with the instructions of `tier`, or plainly on a CPU that lacks
 /// them.
 pub(super) fn encode_weighted<E: EncodeWeighted>(tier: Tier, values: &[f32], importance: &[f32], blocks: &mut [u8]) {
+    if values.is_empty() {
+        return;
+    }
     let mut weights = vec![0.0; values.len()];
     weigh::<E>(values, importance, &mut weights);
     encode_by::<E>(tier, values, &weights, blocks);
@@ -63,9 +66,6 @@ fn encode_by<E: EncodeWeighted>(tier: Tier, values: &[f32], weights: &[f32], blo
             // SAFETY: the caller's promise.
             unsafe { E::encode_weighted::<S>(self.0, self.1, self.2) }
         }
-    }
-    if values.is_empty() {
-        return;
     }
     let tier = if tier.available() { tier } else { Tier::Scalar };
     // SAFETY: the tier is available.
