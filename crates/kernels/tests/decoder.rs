@@ -127,6 +127,45 @@ fn any_chunking_thread_count_and_tier_gives_the_same_bits() {
     }
 }
 
+/// What nodes were given: each one's number, count of rows, and the bits of its sums.
+fn recorded(program: &mut dyn Program) -> Vec<(usize, u64, Vec<u64>)> {
+    let mut found = Vec::new();
+    program
+        .take_inputs(&mut |node, rows, sums| found.push((node, rows, sums.iter().map(|sum| sum.to_bits()).collect())));
+    found
+}
+
+#[test]
+fn recorded_inputs_have_the_same_bits_for_any_chunking_thread_count_and_tier() {
+    let mut random = Random(5);
+    let tokens: Vec<u32> = (0..90).map(|_| random.below(VOCAB) as u32).collect();
+    for name in ["F32", "Q4_0"] {
+        let plan = plan(&Shape { dtype: DType::from_name(name).unwrap(), head_dim: 24, layers: 2 }, &mut random);
+        let mut expected = Vec::new();
+        for (tier, threads, chunk) in Tier::all_available().flat_map(|t| [(t, 1, 90), (t, 2, 7)]) {
+            let mut program = compile(&plan, tier, threads, KvType::F16);
+            let silent = logits(&mut *program, &tokens, &[0, 1], chunk);
+            assert!(recorded(&mut *program).is_empty());
+            program.record_inputs().unwrap();
+            assert_eq!(logits(&mut *program, &tokens, &[0, 1], chunk), silent);
+            let found = recorded(&mut *program);
+            assert!(recorded(&mut *program).is_empty());
+            if expected.is_empty() {
+                // All nodes but the head; those that share an input have the same.
+                assert_eq!(found.len(), plan.linears().count() - 1);
+                for ((number, rows, sums), linear) in found.iter().zip(plan.linears()) {
+                    assert_eq!((*rows, sums.len()), (90, linear.weight.cols), "{number}");
+                    assert!(sums.iter().all(|sum| f64::from_bits(*sum) > 0.0));
+                }
+                assert!(found[0].2 == found[1].2 && found[0].2 != found[3].2);
+                expected = found;
+            } else {
+                assert!(found == expected, "{name}, {}, {threads} threads, chunks of {chunk}", tier.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn bf16_arithmetic_gives_the_same_bits_everywhere_and_nearly_those_of_f32() {
     let mut random = Random(4);

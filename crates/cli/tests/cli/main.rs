@@ -2,6 +2,8 @@
 
 mod bad_files;
 #[cfg(unix)]
+mod calibrate;
+#[cfg(unix)]
 mod chat;
 mod compare;
 mod convert;

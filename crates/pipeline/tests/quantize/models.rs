@@ -37,6 +37,9 @@ pub const DENSE: Model = Model {
     kinds: &[(DType::F16, DType::F16), (DType::F32, DType::BF16)],
 };
 
+/// An eighth of the layers are two.
+pub const DEEP: Model = Model { ffn: 256, layers: 16, vocab: 64, kinds: &[(DType::F16, DType::F16)], ..DENSE };
+
 /// Widths that are multiples of 32, and of 8.
 pub const NARROW: Model = Model {
     architecture: "llama",
