@@ -15,4 +15,4 @@ mod table;
 pub use budget::{Allocation, allocate};
 pub use error::AllocationError;
 pub use measure::{MeasureOptions, Progress, measure};
-pub use table::{Row, Table, Way};
+pub use table::{Row, Settings, Table, Way};

@@ -183,7 +183,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
             return Err(Refused { gate: gate.to_string(), broken }.into());
         }
     }
-    let digest = digest(&text);
+    let digest = digest(text.as_bytes());
     let tool = concat!("edgeling ", env!("CARGO_PKG_VERSION"));
     let base = path.file_name().map(|name| name.to_string_lossy());
     let card = Card::new(tool, base.as_deref(), &digest, args.window.context, &found);
@@ -194,8 +194,8 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 /// SHA-256 in hexadecimal digits.
-fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether both paths lead to one file.

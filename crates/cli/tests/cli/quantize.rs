@@ -167,8 +167,17 @@ fn what_was_measured_is_kept_and_chosen_from_again() {
     assert_eq!(made(&["--table", &table]), first);
     assert_eq!(fs::read(&table).unwrap(), measured);
 
+    let refused = |more: &[&str], why: &str| {
+        let args = [to_size(&case, &["--target-bpw", "9"], &["--table", &table]), more.to_vec()].concat();
+        case.edgeling.run(&args).failed(1, &[why, "--table"]);
+    };
+    refused(&["--effort", "high"], "another effort");
+    let imatrix = case.edgeling.home.path().join("imatrix.gguf").to_str().unwrap().to_owned();
+    let calibrate = ["calibrate", &case.source, "--text", &case.text, "--context", "32", "--out", &imatrix];
+    case.edgeling.run(&calibrate).success();
+    refused(&["--imatrix", &imatrix], "another importance matrix");
     fs::write(&case.text, "a winter in an inn ".repeat(40)).unwrap();
-    case.edgeling.run(&to_size(&case, &["--target-bpw", "9"], &["--table", &table])).failed(1, &["another text"]);
+    refused(&[], "another text");
     fs::write(&table, "{}").unwrap();
     case.edgeling
         .run(&to_size(&case, &["--target-bpw", "9"], &["--table", &table]))

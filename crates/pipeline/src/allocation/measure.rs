@@ -12,9 +12,9 @@ use kernels::simd::Tier;
 
 use super::error::AllocationError;
 use super::squares::Weighed;
-use super::table::{Row, Table, Way};
+use super::table::{Row, Settings, Table, Way};
 use crate::cache::{Cache, chunks};
-use crate::evaluate::{EvaluateError, EvaluateOptions, LOGITS_AT_ONCE, score_rows};
+use crate::evaluate::{EvaluateError, LOGITS_AT_ONCE, score_rows};
 use crate::quantize::{Effort, TensorFacts, file_order, layer};
 
 /// Layers whose tensors of one role are measured together: this share of all. The first and the last stand alone.
@@ -22,15 +22,13 @@ const BANDS: usize = 6;
 
 /// How to measure.
 pub struct MeasureOptions<'a> {
-    /// Windows, BOS and threads.
-    pub evaluate: EvaluateOptions,
+    pub settings: Settings,
+    /// What stands in the first place of each window, if not the text's token.
+    pub bos: Option<u32>,
     /// Windows to measure on, spread over the text.
     pub windows: usize,
     pub program: ProgramOptions,
     pub imatrix: Option<&'a Imatrix>,
-    pub effort: Effort,
-    /// SHA-256 of the text.
-    pub text: String,
 }
 
 /// How far the work is: groups done, and all.
@@ -49,7 +47,7 @@ pub fn measure(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Table, AllocationError> {
     let tier = Tier::detect()?;
-    let windows = spread(tokens, options.evaluate.context, options.windows)?;
+    let windows = spread(tokens, options.settings.context, options.windows)?;
     let mut told = |done: usize, all: usize| match progress((done, all)) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(AllocationError::Interrupted),
@@ -78,13 +76,12 @@ pub fn measure(
             group,
             measured: measured.name.to_owned(),
             kl,
-            ways: ways(member, options.effort, per_error),
+            ways: ways(member, options.settings.effort, per_error),
         }));
         told(group + 1, groups.len())?;
     }
     tensors.sort_by(|a, b| file_order(&a.tensor, &b.tensor));
-    let EvaluateOptions { context, .. } = options.evaluate;
-    Ok(Table { text: options.text.clone(), context, windows: windows.len(), tensors })
+    Ok(Table { settings: options.settings.clone(), windows: windows.len(), tensors })
 }
 
 /// The types that a tensor may get: those that can be searched and fit its rows.
@@ -162,7 +159,7 @@ impl Judge<'_> {
         let (mut sum, mut count) = (0.0, 0.0);
         self.each(checkpoint, backend, |logits, following| {
             let base = base.next().map(Vec::as_slice);
-            for score in score_rows(&logits, base, following, self.options.evaluate.threads) {
+            for score in score_rows(&logits, base, following, self.options.program.threads) {
                 sum += score.divergence.map_or(0.0, |d| d.kl);
                 count += 1.0;
             }
@@ -178,7 +175,7 @@ impl Judge<'_> {
         backend: &dyn Backend,
         mut tell: impl FnMut(Vec<f32>, &[u32]),
     ) -> Result<(), AllocationError> {
-        let EvaluateOptions { context, bos, .. } = self.options.evaluate;
+        let MeasureOptions { settings: Settings { context, .. }, bos, .. } = *self.options;
         let plan = model::build_plan(checkpoint)?;
         let mut program = backend.compile(plan, &self.options.program, &mut |_, _| ())?;
         let program: &mut dyn Program = &mut *program;

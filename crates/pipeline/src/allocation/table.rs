@@ -8,14 +8,25 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AllocationError;
 use super::knapsack::{self, Choice};
+use crate::quantize::Effort;
+
+/// What a table's numbers depend on, beside the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// SHA-256 of the text, in hexadecimal digits.
+    pub text: String,
+    /// Of the importance matrix's file.
+    pub imatrix: Option<String>,
+    pub effort: Effort,
+    /// Tokens of a window.
+    pub context: usize,
+}
 
 /// The measured sensitivities of a model's tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
-    /// SHA-256 of the text, in hexadecimal digits.
-    pub text: String,
-    /// Tokens of a window.
-    pub context: usize,
+    #[serde(flatten)]
+    pub settings: Settings,
     pub windows: usize,
     pub tensors: Vec<Row>,
 }
@@ -49,13 +60,20 @@ pub struct Way {
 
 impl Table {
     /// # Errors
-    /// It cannot be read, is no such table, or one of another model or of another text than the one with this digest.
-    pub fn read(path: &Path, source: &Checkpoint, text: &str) -> Result<Self, AllocationError> {
+    /// It cannot be read, is no such table, or one of another model or of other settings.
+    pub fn read(path: &Path, source: &Checkpoint, settings: &Settings) -> Result<Self, AllocationError> {
         let wrong = |found: String| AllocationError::Table { path: path.to_owned(), found };
         let json = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let table: Self = serde_json::from_str(&json).map_err(|error| wrong(error.to_string()))?;
-        if table.text != text {
-            return Err(wrong("one of another text".to_owned()));
+        let Settings { text, imatrix, effort, context } = &table.settings;
+        let same = [
+            ("text", *text == settings.text),
+            ("importance matrix", *imatrix == settings.imatrix),
+            ("effort", *effort == settings.effort),
+            ("context", *context == settings.context),
+        ];
+        if let Some((other, _)) = same.iter().find(|(_, same)| !same) {
+            return Err(wrong(format!("one of another {other}")));
         }
         for row in &table.tensors {
             let same = source.tensor_info(&row.tensor).is_some_and(|info| info.shape == row.shape);

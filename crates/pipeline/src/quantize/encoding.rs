@@ -3,11 +3,13 @@
 use kernels::DType;
 use kernels::quant::search;
 use kernels::simd::Tier;
+use serde::{Deserialize, Serialize};
 
 use super::importance::Importance;
 
 /// How much work goes into a block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Effort {
     /// The reference's: its bytes.
     #[default]

@@ -1,5 +1,6 @@
 //! `--target-bpw` and `--target-size`: types that make a file of that size, from what tensors are measured to do.
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,7 @@ use kernels::cpu::CpuBackend;
 use kernels::simd::Tier;
 use model::Model;
 use model::tokenizer::EncodeOptions;
-use pipeline::allocation::{Allocation, AllocationError, MeasureOptions, Table, allocate, measure};
-use pipeline::evaluate::EvaluateOptions;
+use pipeline::allocation::{Allocation, AllocationError, MeasureOptions, Settings, Table, allocate, measure};
 use serde_json::{Value, json};
 
 use crate::context::{Context, Numbers};
@@ -88,9 +88,15 @@ impl TargetArgs {
         imatrix: Option<&Imatrix>,
     ) -> Result<Target> {
         let source = Checkpoint::open(path)?;
+        let settings = Settings {
+            text: super::digest(text.as_bytes()),
+            imatrix: args.imatrix.as_deref().map(fs::read).transpose()?.map(|bytes| super::digest(&bytes)),
+            effort: args.effort.into(),
+            context: args.window.context as usize,
+        };
         let table = match &self.table {
-            Some(file) if file.exists() => Table::read(file, &source, &super::digest(text)).map_err(told)?,
-            _ => self.measure(context, path, text, args, imatrix)?,
+            Some(file) if file.exists() => Table::read(file, &source, &settings).map_err(told)?,
+            _ => self.measure(context, path, text, settings, imatrix)?,
         };
         let values: usize = source.tensors().map(|info| info.elements()).sum();
         let bytes = self.target_bpw.map(|bits| (bits * values as f64 / 8.0) as u64).or(self.target_size);
@@ -103,7 +109,7 @@ impl TargetArgs {
         context: &Context,
         path: &Path,
         text: &str,
-        args: &super::Args,
+        settings: Settings,
         imatrix: Option<&Imatrix>,
     ) -> Result<Table> {
         let tier = Tier::detect()?;
@@ -113,14 +119,12 @@ impl TargetArgs {
         let tokens = tokenizer.encode(text, EncodeOptions::TEXT);
         let threads = context.threads;
         let Numbers { kv, bf16 } = Numbers::default();
-        let bos = evaluation::added_bos(&tokenizer);
         let options = MeasureOptions {
-            evaluate: EvaluateOptions { context: args.window.context as usize, bos, threads },
+            settings,
+            bos: evaluation::added_bos(&tokenizer),
             windows: self.windows as usize,
             program: ProgramOptions { kv, threads, bf16 },
             imatrix,
-            effort: args.effort.into(),
-            text: super::digest(text),
         };
         let watch = Watch::new();
         let mut bar = context.ui.count("measuring", "groups of tensors");
