@@ -21,6 +21,8 @@ from mlx_lm.convert import convert
 from mlx_lm.utils import load_model
 
 mx.set_default_device(mx.cpu)
+# Positions that all layers see: mlx-lm has no sliding windows in Gemma 2 and Mistral.
+WINDOW = 32
 LAYOUTS = [("affine", bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64)]
 LAYOUTS += [("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
 
@@ -52,8 +54,8 @@ def tensors(folder: Path) -> dict:
 
 
 def check(edgeling: str, case: Path, work: Path) -> None:
-    tokens = json.loads((case / "tokens.json").read_text())
-    expected = np.load(case / "logits.npy")
+    tokens = json.loads((case / "tokens.json").read_text())[:WINDOW]
+    expected = np.load(case / "logits.npy")[:WINDOW]
     difference = lambda a, b: np.abs(a - b).max()
     plain = work / "plain"
     run(edgeling, "convert", case, "--to", "mlx", "--out", plain)
@@ -89,7 +91,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work:
             try:
                 check(edgeling, case, Path(work))
-            except Exception as error:  # What mlx-lm does not know, too.
+            except (Exception, SystemExit) as error:  # What mlx-lm does not know, too.
                 print(f"{case.name}: {type(error).__name__}: {error}"[:300], flush=True)
 
 
