@@ -11,7 +11,7 @@
 use super::encode::{half, nearest};
 use super::grid::Grid;
 use super::neighbours::{Group, Neighbours};
-use super::positive;
+use super::nonnegative;
 use crate::simd::Simd;
 
 /// The most scales that are tried.
@@ -170,7 +170,7 @@ unsafe fn fit<S: Simd, T: Lattice<G, SUB>, const G: usize, const SUB: usize>(
     let levels = Neighbours::<G>::LEVELS as i32;
     let highest = (2 * levels - 1) as f32;
     let (mut scale, largest) = if T::SEARCHED {
-        let scale = positive::scale(x, w, levels + 1);
+        let scale = nonnegative::fit(x, w, levels as u8 + 1).scale;
         (scale, scale * levels as f32)
     } else {
         (largest / highest, largest)

@@ -27,7 +27,6 @@ mod nonnegative;
 mod nvfp4;
 pub mod panel;
 pub mod planes;
-mod positive;
 mod q1_0;
 mod q2_0;
 mod q2_k;

@@ -4,7 +4,7 @@
 //! weighted squared error wins. From its integers the descent of Q3_K goes on. A number weighs as much as all values of its
 //! sub-block together. Source: ggml's reference quantizers.
 //!
-//! [`fit`] is the plain version. [`Fits`] runs sixteen fits side by side, one in each lane, with the same operations in
+//! [`fit`] is the plain version, which the types with a codebook take for the scale of a sub-block's magnitudes. [`Fits`] runs sixteen fits side by side, one in each lane, with the same operations in
 //! the same order in each lane; branches are selections. Where rounding is out of its range, or a number is negative, the
 //! plain version does the lane: no offset is, and a scale only where rounding spoilt a fit.
 
@@ -25,7 +25,9 @@ pub(super) struct Fit<const N: usize> {
     pub q: [u8; N],
 }
 
-fn fit<const N: usize>(x: &[f32; N], w: &[f32; N], top: u8) -> Fit<N> {
+/// The fit of numbers with their weights.
+#[inline(always)]
+pub(super) fn fit<const N: usize>(x: &[f32; N], w: &[f32; N], top: u8) -> Fit<N> {
     let largest = x.iter().fold(0.0, |m, v| if m > *v { m } else { *v });
     if largest < TINY {
         return Fit { scale: 0.0, q: [0; N] };
