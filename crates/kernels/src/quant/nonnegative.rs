@@ -4,7 +4,8 @@
 //! weighted squared error wins. From its integers the descent of Q3_K goes on. A number weighs as much as all values of its
 //! sub-block together. Source: ggml's reference quantizers.
 //!
-//! [`fit`] is the plain version, which the types with a codebook take for the scale of a sub-block's magnitudes. [`Fits`] runs sixteen fits side by side, one in each lane, with the same operations in
+//! [`fit`] is the plain version, which the types with a codebook take for the scale of a sub-block's magnitudes.
+//! [`Fits`] runs sixteen fits side by side, one in each lane, with the same operations in
 //! the same order in each lane; branches are selections. Where rounding is out of its range, or a number is negative, the
 //! plain version does the lane: no offset is, and a scale only where rounding spoilt a fit.
 

@@ -9,6 +9,22 @@ use super::from_hf::FULL;
 use super::{Architecture, DecoderConfig, MixerType, QkNorm, from_gguf, from_hf};
 use crate::ModelError;
 
+/// Names that the family with experts has too.
+pub const TENSORS: &[(&str, &str)] = &[
+    ("blk.{}.attn_norm", "model.layers.{}.operator_norm"),
+    ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_layernorm"),
+    ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_layernorm"),
+    ("blk.{}.attn_output", "model.layers.{}.self_attn.out_proj"),
+    ("blk.{}.shortconv.in_proj", "model.layers.{}.conv.in_proj"),
+    ("blk.{}.shortconv.conv", "model.layers.{}.conv.conv"),
+    ("blk.{}.shortconv.out_proj", "model.layers.{}.conv.out_proj"),
+    ("blk.{}.ffn_norm", "model.layers.{}.ffn_norm"),
+    ("blk.{}.ffn_gate", "model.layers.{}.feed_forward.w1"),
+    ("blk.{}.ffn_up", "model.layers.{}.feed_forward.w3"),
+    ("blk.{}.ffn_down", "model.layers.{}.feed_forward.w2"),
+    ("token_embd_norm", "model.embedding_norm"),
+];
+
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "lfm2",
     models: "LFM2",
@@ -16,20 +32,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     hf: &[("lfm2", "Lfm2ForCausalLM")],
     from_gguf: |metadata| gguf(metadata, ARCHITECTURE.name, &[]),
     from_hf: dense,
-    extra_tensors: &[
-        ("blk.{}.attn_norm", "model.layers.{}.operator_norm"),
-        ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_layernorm"),
-        ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_layernorm"),
-        ("blk.{}.attn_output", "model.layers.{}.self_attn.out_proj"),
-        ("blk.{}.shortconv.in_proj", "model.layers.{}.conv.in_proj"),
-        ("blk.{}.shortconv.conv", "model.layers.{}.conv.conv"),
-        ("blk.{}.shortconv.out_proj", "model.layers.{}.conv.out_proj"),
-        ("blk.{}.ffn_norm", "model.layers.{}.ffn_norm"),
-        ("blk.{}.ffn_gate", "model.layers.{}.feed_forward.w1"),
-        ("blk.{}.ffn_up", "model.layers.{}.feed_forward.w3"),
-        ("blk.{}.ffn_down", "model.layers.{}.feed_forward.w2"),
-        ("token_embd_norm", "model.embedding_norm"),
-    ],
+    extra_tensors: TENSORS,
     packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],

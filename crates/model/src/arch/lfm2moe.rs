@@ -7,6 +7,7 @@ use kernels::plan::{RopeStyle, RouterScore};
 use serde_json::{Map, Value, json};
 
 use super::from_gguf::{EXPERT_COUNT, Keys};
+use super::names::joined;
 use super::{Architecture, DecoderConfig, Packing, Presence, from_gguf, from_hf, lfm2};
 use crate::ModelError;
 
@@ -17,21 +18,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     hf: &[("lfm2_moe", "Lfm2MoeForCausalLM")],
     from_gguf: gguf,
     from_hf: hf,
-    extra_tensors: &[
-        ("blk.{}.attn_norm", "model.layers.{}.operator_norm"),
-        ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_layernorm"),
-        ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_layernorm"),
-        ("blk.{}.attn_output", "model.layers.{}.self_attn.out_proj"),
-        ("blk.{}.shortconv.in_proj", "model.layers.{}.conv.in_proj"),
-        ("blk.{}.shortconv.conv", "model.layers.{}.conv.conv"),
-        ("blk.{}.shortconv.out_proj", "model.layers.{}.conv.out_proj"),
-        ("blk.{}.ffn_norm", "model.layers.{}.ffn_norm"),
-        ("blk.{}.ffn_gate", "model.layers.{}.feed_forward.w1"),
-        ("blk.{}.ffn_up", "model.layers.{}.feed_forward.w3"),
-        ("blk.{}.ffn_down", "model.layers.{}.feed_forward.w2"),
-        ("blk.{}.ffn_gate_inp", "model.layers.{}.feed_forward.gate"),
-        ("token_embd_norm", "model.embedding_norm"),
-    ],
+    extra_tensors: &joined::<13>(lfm2::TENSORS, &[("blk.{}.ffn_gate_inp", "model.layers.{}.feed_forward.gate")]),
     packings: &[
         Packing {
             hf: "model.layers.{}.feed_forward.experts.{e}.w1.weight",

@@ -68,3 +68,18 @@ fn rewrite(name: &str, (from, to): Pair) -> Option<String> {
     let is_number = !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| to.replace("{}", layer))
 }
+
+/// The names of both.
+pub const fn joined<const N: usize>(
+    first: &[(&'static str, &'static str)],
+    second: &[(&'static str, &'static str)],
+) -> [(&'static str, &'static str); N] {
+    assert!(N == first.len() + second.len());
+    let mut all = [("", ""); N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
+        i += 1;
+    }
+    all
+}

@@ -10,6 +10,20 @@ use super::from_hf::FULL;
 use super::{Architecture, DecoderConfig, DeltaNetConfig, MixerType, Norms, QkNorm, from_gguf, from_hf};
 use crate::ModelError;
 
+/// Names that the family with experts has too.
+pub const TENSORS: &[(&str, &str)] = &[
+    ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"),
+    ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"),
+    ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"),
+    ("blk.{}.attn_qkv", "model.layers.{}.linear_attn.in_proj_qkv"),
+    ("blk.{}.attn_gate", "model.layers.{}.linear_attn.in_proj_z"),
+    ("blk.{}.ssm_beta", "model.layers.{}.linear_attn.in_proj_b"),
+    ("blk.{}.ssm_alpha", "model.layers.{}.linear_attn.in_proj_a"),
+    ("blk.{}.ssm_conv1d", "model.layers.{}.linear_attn.conv1d"),
+    ("blk.{}.ssm_norm", "model.layers.{}.linear_attn.norm"),
+    ("blk.{}.ssm_out", "model.layers.{}.linear_attn.out_proj"),
+];
+
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "qwen35",
     models: "Qwen3.5 (text)",
@@ -17,18 +31,7 @@ pub static ARCHITECTURE: Architecture = Architecture {
     hf: &[("qwen3_5_text", "Qwen3_5ForCausalLM"), ("qwen3_5", "Qwen3_5ForConditionalGeneration")],
     from_gguf: |metadata| gguf(metadata, ARCHITECTURE.name),
     from_hf: dense,
-    extra_tensors: &[
-        ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"),
-        ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"),
-        ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"),
-        ("blk.{}.attn_qkv", "model.layers.{}.linear_attn.in_proj_qkv"),
-        ("blk.{}.attn_gate", "model.layers.{}.linear_attn.in_proj_z"),
-        ("blk.{}.ssm_beta", "model.layers.{}.linear_attn.in_proj_b"),
-        ("blk.{}.ssm_alpha", "model.layers.{}.linear_attn.in_proj_a"),
-        ("blk.{}.ssm_conv1d", "model.layers.{}.linear_attn.conv1d"),
-        ("blk.{}.ssm_norm", "model.layers.{}.linear_attn.norm"),
-        ("blk.{}.ssm_out", "model.layers.{}.linear_attn.out_proj"),
-    ],
+    extra_tensors: TENSORS,
     packings: &[],
     gguf_rope: RopeStyle::Half,
     hf_biases: &[],

@@ -5,6 +5,7 @@ use formats::hf::HfConfig;
 use kernels::plan::RopeStyle;
 use serde_json::{Map, Value, json};
 
+use super::names::joined;
 use super::{Architecture, DecoderConfig, Packing, from_gguf, from_hf, qwen35};
 use crate::ModelError;
 
@@ -15,23 +16,16 @@ pub static ARCHITECTURE: Architecture = Architecture {
     hf: &[("qwen3_5_moe_text", "Qwen3_5MoeForCausalLM"), ("qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration")],
     from_gguf: gguf,
     from_hf: hf,
-    extra_tensors: &[
-        ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"),
-        ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"),
-        ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"),
-        ("blk.{}.attn_qkv", "model.layers.{}.linear_attn.in_proj_qkv"),
-        ("blk.{}.attn_gate", "model.layers.{}.linear_attn.in_proj_z"),
-        ("blk.{}.ssm_beta", "model.layers.{}.linear_attn.in_proj_b"),
-        ("blk.{}.ssm_alpha", "model.layers.{}.linear_attn.in_proj_a"),
-        ("blk.{}.ssm_conv1d", "model.layers.{}.linear_attn.conv1d"),
-        ("blk.{}.ssm_norm", "model.layers.{}.linear_attn.norm"),
-        ("blk.{}.ssm_out", "model.layers.{}.linear_attn.out_proj"),
-        ("blk.{}.ffn_gate_inp", "model.layers.{}.mlp.gate"),
-        ("blk.{}.ffn_gate_inp_shexp", "model.layers.{}.mlp.shared_expert_gate"),
-        ("blk.{}.ffn_gate_shexp", "model.layers.{}.mlp.shared_expert.gate_proj"),
-        ("blk.{}.ffn_up_shexp", "model.layers.{}.mlp.shared_expert.up_proj"),
-        ("blk.{}.ffn_down_shexp", "model.layers.{}.mlp.shared_expert.down_proj"),
-    ],
+    extra_tensors: &joined::<15>(
+        qwen35::TENSORS,
+        &[
+            ("blk.{}.ffn_gate_inp", "model.layers.{}.mlp.gate"),
+            ("blk.{}.ffn_gate_inp_shexp", "model.layers.{}.mlp.shared_expert_gate"),
+            ("blk.{}.ffn_gate_shexp", "model.layers.{}.mlp.shared_expert.gate_proj"),
+            ("blk.{}.ffn_up_shexp", "model.layers.{}.mlp.shared_expert.up_proj"),
+            ("blk.{}.ffn_down_shexp", "model.layers.{}.mlp.shared_expert.down_proj"),
+        ],
+    ),
     packings: &[
         Packing {
             hf: "model.layers.{}.mlp.experts.gate_up_proj",
