@@ -93,6 +93,8 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn round(a: Self::F) -> Self::I;
     /// Nearest f32.
     unsafe fn to_float(a: Self::I) -> Self::F;
+    /// The same bits, read as f32.
+    unsafe fn as_float(a: Self::I) -> Self::F;
     /// `2^n` for n in -126..=127.
     unsafe fn pow2(n: Self::I) -> Self::F;
     /// The largest lane; no lane is NaN.
