@@ -285,4 +285,6 @@ unsafe impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn prefetch(_p: *const u8) {}
+    #[inline(always)]
+    unsafe fn prefetch_near(_p: *const u8) {}
 }
