@@ -1,5 +1,7 @@
 //! Names beside points, none over another.
 
+use std::cmp::Reverse;
+
 use super::svg::Point;
 
 /// Height of a line of text of [`SIZE`].
@@ -15,6 +17,8 @@ const DISTANCES: [f64; 12] = [7.0, 11.0, 16.0, 23.0, 32.0, 43.0, 56.0, 72.0, 90.
 const DIRECTIONS: u32 = 24;
 /// Points with many others as near as this are named first, while there is room.
 const NEAR: f64 = 60.0;
+/// How often names are placed again, those first that found no place.
+const ROUNDS: usize = 30;
 
 /// The part of a drawing from the left and top to the right and bottom.
 #[derive(Clone, Copy, Debug)]
@@ -73,26 +77,42 @@ impl Label {
 
 /// A place inside `area` for the name of each point.
 pub fn place(points: &[Point], names: &[String], area: Area) -> Vec<Label> {
-    let marks: Vec<_> = points.iter().map(|p| Area::around(*p, 2.0 * MARK, 2.0 * MARK)).collect();
     let near = |p: &Point| points.iter().filter(|q| (p.0 - q.0).hypot(p.1 - q.1) < NEAR).count();
     let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(near(&points[*i])));
+    order.sort_by_key(|i| Reverse(near(&points[*i])));
+    let mut round = 0;
+    loop {
+        let (placed, left) = place_in_order(points, names, area, &order);
+        round += 1;
+        if left.is_empty() || round == ROUNDS {
+            let anywhere = |i: usize| candidates(points[i], width(&names[i])).next();
+            return placed.into_iter().enumerate().filter_map(|(i, label)| label.or_else(|| anywhere(i))).collect();
+        }
+        order.sort_by_key(|i| !left.contains(i));
+    }
+}
+
+/// The names that find a free place, one after the other, and the points whose names do not.
+fn place_in_order(points: &[Point], names: &[String], area: Area, order: &[usize]) -> (Vec<Option<Label>>, Vec<usize>) {
+    let marks: Vec<_> = points.iter().map(|p| Area::around(*p, 2.0 * MARK, 2.0 * MARK)).collect();
     let mut placed: Vec<Option<Label>> = vec![None; points.len()];
-    for i in order {
-        let width = CHARACTER * names[i].chars().count() as f64;
+    for &i in order {
+        // A point that lies on another one has its line all the same.
+        let others = || marks.iter().filter(|mark| mark.nearest(points[i]) != points[i]);
         let free = |label: &Label| {
-            let others = || marks.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, mark)| mark);
             area.holds(&label.area)
                 && !marks.iter().any(|mark| mark.meets(&label.area))
                 && !others().any(|mark| label.led().any(|p| mark.nearest(p) == p))
                 && placed.iter().flatten().all(|other| label.clear_of(other))
         };
-        let mut all = candidates(points[i], width);
-        let first = all.next();
-        let found = first.filter(free).or_else(|| all.find(free)).or(first);
-        placed[i] = found;
+        placed[i] = candidates(points[i], width(&names[i])).find(free);
     }
-    placed.into_iter().flatten().collect()
+    let left = (0..points.len()).filter(|i| placed[*i].is_none()).collect();
+    (placed, left)
+}
+
+fn width(name: &str) -> f64 {
+    CHARACTER * name.chars().count() as f64
 }
 
 /// Places for the name of a point, the best first.
