@@ -171,8 +171,15 @@ impl Context {
     /// # Errors
     /// There is no such model, or it has no tokenizer that can be used.
     pub fn tokenizer(&self, model: &str) -> Result<Tokenizer> {
-        let path = self.locate(model, Missing::Fail)?.path;
-        Tokenizer::open(&path).with_context(|| format!("cannot use the tokenizer of {}", path.display()))
+        Self::tokenizer_at(&self.locate(model, Missing::Fail)?.path)
+    }
+
+    /// As [`Self::tokenizer`], of the model at `path`.
+    ///
+    /// # Errors
+    /// As [`Self::tokenizer`].
+    pub fn tokenizer_at(path: &Path) -> Result<Tokenizer> {
+        Tokenizer::open(path).with_context(|| format!("cannot use the tokenizer of {}", path.display()))
     }
 
     /// Makes a model on this machine ready to compute.

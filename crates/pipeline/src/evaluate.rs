@@ -4,22 +4,31 @@
 //! of its own, its first token replaced by BOS where the vocabulary adds one. In its second half, positions `context / 2`
 //! to `context - 2`, each position's prediction of the next token is scored: so every scored token has at least half a
 //! window before it.
+//!
+//! [`evaluate`] runs a model and its base side by side. For several models of one base, the base runs once: [`Kept`] holds
+//! its logits of as many windows as have room, and each model's [`Tally`] grows by those.
 
-use std::ops::ControlFlow;
+mod kept;
+mod windows;
+
+use std::io;
+use std::ops::{ControlFlow, Range};
 use std::time::Instant;
 
-use kernels::backend::{BackendError, Logits, Program, Span, run};
+use kernels::backend::{BackendError, Logits, Program};
 use serde::Serialize;
 
-use crate::cache::{Cache, chunks};
+use crate::cache::chunks;
 use crate::scores::{Score, score};
+pub use kept::Kept;
+use windows::{Reader, Windows};
 
 /// With fewer tokens in a window, its half would hold no prediction worth the name.
 const MIN_CONTEXT: usize = 8;
 /// Values of one batch's logits, 64 MiB: enough positions at once to compute at full speed, whatever the vocabulary.
 pub(crate) const LOGITS_AT_ONCE: usize = 16 << 20;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvaluateOptions {
     /// Tokens of a window; at least 8.
     pub context: usize,
@@ -41,6 +50,8 @@ pub enum EvaluateError {
     UnknownToken { token: u32, position: usize, vocab: usize },
     #[error("the logits after position {position} of the text are not numbers")]
     NotANumber { position: usize },
+    #[error("cannot keep the base model's logits in {folder}: {error}")]
+    Keep { folder: String, error: io::Error },
     #[error("interrupted")]
     Interrupted,
     #[error(transparent)]
@@ -83,57 +94,113 @@ pub struct Evaluation {
 /// backend's.
 pub fn evaluate(
     program: &mut dyn Program,
-    mut base: Option<&mut dyn Program>,
+    base: Option<&mut dyn Program>,
     tokens: &[u32],
     options: &EvaluateOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Evaluation, EvaluateError> {
     let start = Instant::now();
-    let vocab = program.vocab();
-    check(vocab, base.as_deref().map(Program::vocab), tokens, options)?;
-    let cache = Cache::new(program, 1, options.context)?;
-    let base_cache = base.as_deref_mut().map(|base| Cache::new(base, 1, options.context)).transpose()?;
+    check(program.vocab(), base.as_deref().map(Program::vocab), tokens, options)?;
+    let base = base.map_or(Ok(Base::None), |base| Reader::new(base, options.context).map(Base::Live))?;
+    let mut tally = Tally::default();
+    tally.score(program, base, Windows::new(tokens, options), options.threads, progress)?;
+    tally.seconds = start.elapsed().as_secs_f64();
+    Ok(tally.finish())
+}
 
-    let (first, last) = (options.context / 2, options.context - 1);
-    let windows = tokens.chunks_exact(options.context);
-    let count = windows.len();
-    let mut scores = Vec::with_capacity(count * (last - first));
-    for (done, window) in windows.enumerate() {
-        let mut inputs = window.to_vec();
-        if let Some(bos) = options.bos {
-            inputs[0] = bos;
-        }
-        let mut compute = |positions: std::ops::Range<usize>, logits: Logits| {
-            let span = |pages| Span {
-                tokens: &inputs[positions.clone()],
-                position: positions.start,
-                reserved: options.context,
-                pages,
-                states: cache.states(0),
-                logits,
-            };
-            let own = run(program, &[span(cache.pages(0))])?.logits;
-            let other = match (base.as_deref_mut(), &base_cache) {
-                (Some(base), Some(cache)) => Some(run(base, &[span(cache.pages(0))])?.logits),
-                _ => None,
-            };
-            Ok::<_, EvaluateError>((own, other))
-        };
-        compute(0..first, Logits::None)?;
-        for positions in chunks(first..last, LOGITS_AT_ONCE / vocab.max(1)) {
-            let (own, other) = compute(positions.clone(), Logits::All)?;
-            let following = &window[positions.start + 1..positions.end + 1];
-            let new = score_rows(&own, other.as_deref(), following, options.threads);
-            if let Some(row) = new.iter().position(|s| s.nll.is_nan() || s.divergence.is_some_and(|d| d.kl.is_nan())) {
-                return Err(EvaluateError::NotANumber { position: done * options.context + positions.start + row });
-            }
-            scores.extend(new);
-        }
-        if progress(Progress { windows: (done + 1, count), perplexity: perplexity(&scores).0 }).is_break() {
-            return Err(EvaluateError::Interrupted);
-        }
+/// What a model's logits are compared with.
+enum Base<'a> {
+    None,
+    Live(Reader<'a>),
+    Kept(&'a Kept),
+}
+
+impl Base<'_> {
+    /// The base's logits `[positions, vocab]` in a window, whose positions before have been asked for; none where none are
+    /// wanted, or there is no base.
+    fn logits(
+        &mut self,
+        windows: &Windows,
+        window: usize,
+        positions: Range<usize>,
+        wanted: Logits,
+    ) -> Result<Option<Vec<f32>>, EvaluateError> {
+        Ok(match (self, wanted) {
+            (Base::Live(reader), _) => Some(reader.compute(&windows.inputs(window), positions, wanted)?),
+            (Base::Kept(kept), Logits::All) => Some(kept.logits(windows, window, positions)?),
+            _ => None,
+        })
     }
-    Ok(summary(&scores, start.elapsed().as_secs_f64()))
+}
+
+/// How a model did on the windows so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    scores: Vec<Score>,
+    seconds: f64,
+}
+
+impl Tally {
+    /// Adds the windows that `kept` holds, of the same tokens and with the same options. `progress` may break off the work.
+    ///
+    /// # Errors
+    /// As [`evaluate`], or the logits cannot be read back.
+    pub fn add(
+        &mut self,
+        program: &mut dyn Program,
+        kept: &Kept,
+        tokens: &[u32],
+        options: &EvaluateOptions,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), EvaluateError> {
+        let start = Instant::now();
+        check(program.vocab(), Some(kept.vocab()), tokens, options)?;
+        let windows = Windows { range: kept.windows(), ..Windows::new(tokens, options) };
+        self.score(program, Base::Kept(kept), windows, options.threads, progress)?;
+        self.seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn score(
+        &mut self,
+        program: &mut dyn Program,
+        mut base: Base,
+        windows: Windows,
+        threads: usize,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), EvaluateError> {
+        let at_once = LOGITS_AT_ONCE / program.vocab().max(1);
+        let mut own = Reader::new(program, windows.context)?;
+        let scored = windows.scored();
+        for window in windows.range.clone() {
+            let inputs = windows.inputs(window);
+            own.compute(&inputs, 0..scored.start, Logits::None)?;
+            base.logits(&windows, window, 0..scored.start, Logits::None)?;
+            for positions in chunks(scored.clone(), at_once) {
+                let logits = own.compute(&inputs, positions.clone(), Logits::All)?;
+                let other = base.logits(&windows, window, positions.clone(), Logits::All)?;
+                let following = &windows.tokens(window)[positions.start + 1..positions.end + 1];
+                let new = score_rows(&logits, other.as_deref(), following, threads);
+                if let Some(row) =
+                    new.iter().position(|s| s.nll.is_nan() || s.divergence.is_some_and(|d| d.kl.is_nan()))
+                {
+                    let position = window * windows.context + positions.start + row;
+                    return Err(EvaluateError::NotANumber { position });
+                }
+                self.scores.extend(new);
+            }
+            let perplexity = perplexity(&self.scores).0;
+            if progress(Progress { windows: (window + 1, windows.all()), perplexity }).is_break() {
+                return Err(EvaluateError::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// The figures over all windows; those of the base are absent if there was none.
+    pub fn finish(&self) -> Evaluation {
+        summary(&self.scores, self.seconds)
+    }
 }
 
 fn check(

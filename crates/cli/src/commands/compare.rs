@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
-use formats::{Checkpoint, NewFile};
+use anyhow::{Result, anyhow};
+use formats::{Checkpoint, Config, NewFile};
 use hub::Missing;
 
 use crate::comparison::{Compared, plot, table};
-use crate::context::{Context, MODEL_HELP, Numbers};
+use crate::context::{Context, MODEL_HELP};
 use crate::evaluation::{self, WindowArg};
 use crate::facts::Facts;
 use crate::interrupt::winding_up;
@@ -61,9 +61,9 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
         args.models.iter().zip(&paths).map(|(model, path)| described(model, path)).collect::<Result<Vec<_>>>()?;
 
     if let Some(text) = &text {
-        for (file, path) in files.iter_mut().zip(&paths) {
-            let found = evaluation::of_path(context, path, base.as_deref(), text, args.window, Numbers::default());
-            file.evaluated(&found.with_context(|| format!("cannot evaluate {}", path.display()))?);
+        let found = evaluation::of_paths(context, &paths, base.as_deref(), text, args.window)?;
+        for (file, found) in files.iter_mut().zip(&found) {
+            file.evaluated(found);
         }
     }
     let lengths = Lengths { prompt: args.prompt, generate: args.generate };
@@ -75,7 +75,7 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
 
     let names = short_names(&args.models);
     if let Some(mut svg) = svg {
-        svg.write(plot::svg(&files, &names)?.as_bytes())?;
+        svg.write(plot::svg(&files, &names).as_bytes())?;
         svg.finish()?;
     }
     match context.ui.json {
@@ -86,7 +86,8 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
 
 /// What a file's header says.
 fn described(model: &str, path: &Path) -> Result<Compared> {
-    let facts = Facts::of(&Checkpoint::open(path)?)?;
+    let checkpoint = Checkpoint::open(path)?;
+    let facts = Facts::of(&checkpoint)?;
     if let Some(problem) = facts.unsupported {
         return Err(anyhow!(problem));
     }
@@ -95,6 +96,10 @@ fn described(model: &str, path: &Path) -> Result<Compared> {
         dtype: facts.types.iter().max_by_key(|(_, n)| **n).map(|(name, _)| name.clone()).unwrap_or_default(),
         bytes: facts.bytes,
         bits_per_weight: facts.bits_per_weight,
+        imatrix: match checkpoint.config() {
+            Config::Gguf(metadata) => metadata.value("quantize.imatrix.file").is_some(),
+            Config::HuggingFace(_) => false,
+        },
         perplexity: None,
         perplexity_error: None,
         kl_mean: None,

@@ -1,6 +1,9 @@
 //! Files side by side: what is measured of each, as data, as a table and as a plot.
 
+mod labels;
 pub mod plot;
+mod scatter;
+mod svg;
 pub mod table;
 
 use pipeline::evaluate::Evaluation;
@@ -19,6 +22,8 @@ pub struct Compared {
     /// Bytes of all its files.
     pub bytes: u64,
     pub bits_per_weight: f64,
+    /// Whether it was quantized with an importance matrix.
+    pub imatrix: bool,
     pub perplexity: Option<f64>,
     pub perplexity_error: Option<f64>,
     /// Divergence from the base, in nats.
@@ -39,6 +44,11 @@ impl Compared {
         self.kl_p99 = found.kl_p99;
         self.kl_max = found.kl_max;
         self.top1_agreement = found.top1_agreement;
+    }
+
+    /// What its shapes are drawn as.
+    fn class(&self) -> &'static str {
+        if self.imatrix { "weighed" } else { "plain" }
     }
 }
 

@@ -1,123 +1,82 @@
-//! The comparison as a plot: one panel of bars per figure, and quality against size.
+//! The comparison as a plot: quality against size, and one panel of bars per figure.
 
-use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-
+use super::scatter::PLOTS;
+use super::svg::{Anchor, Svg};
 use super::{Compared, Figure, shown};
 
-const WIDTH: u32 = 1000;
+const WIDTH: f64 = 1000.0;
+const SCATTER: f64 = 600.0;
+const LEGEND: f64 = 24.0;
 const COLUMNS: usize = 2;
-const HEADING: i32 = 30;
-const BAR: i32 = 18;
-const GAP: i32 = 6;
+const HEADING: f64 = 30.0;
+const BAR: f64 = 18.0;
+const GAP: f64 = 6.0;
 /// Room for a file's name, and for the value behind its bar.
-const NAME: i32 = 190;
-const VALUE: i32 = 70;
-const SCATTER: u32 = 380;
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+const NAME: f64 = 190.0;
+const VALUE: f64 = 70.0;
+/// With more files, bars say no more than the table.
+const MOST_BARS: usize = 24;
 
 /// The plot as the text of an SVG file; `names` stand for the files.
-///
-/// # Errors
-/// The drawing library's.
-pub fn svg(files: &[Compared], names: &[String]) -> Result<String> {
-    let figures: Vec<_> = shown(files).collect();
-    let panel = HEADING + (BAR + GAP) * files.len() as i32 + 2 * GAP;
-    let panels = figures.len().div_ceil(COLUMNS);
-    let points = points(files);
-    let scatter = if points.is_some() { SCATTER } else { 0 };
-    let height = scatter + panel as u32 * panels as u32;
-    let mut text = String::new();
-    {
-        let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
-        root.fill(&WHITE).map_err(drawing)?;
-        let (top, bottom) = root.split_vertically(scatter);
-        if let Some((quality, points)) = points {
-            against_size(&top, quality, &points, names).map_err(drawing)?;
-        }
-        for (area, figure) in bottom.split_evenly((panels.max(1), COLUMNS)).iter().zip(figures) {
-            bars(area, figure, files, names).map_err(drawing)?;
-        }
-        root.present().map_err(drawing)?;
+pub fn svg(files: &[Compared], names: &[String]) -> String {
+    let mut svg = Svg::default();
+    let names = distinct(names);
+    let mut top = 0.0;
+    if let Some(plot) = PLOTS.iter().find(|plot| plot.shows(files)) {
+        plot.draw(&mut svg, files, &names, (WIDTH, SCATTER));
+        top += SCATTER;
     }
-    Ok(text)
+    if files.iter().any(|file| file.imatrix) {
+        for (i, (class, text)) in
+            [("plain", "no importance matrix"), ("weighed", "with an importance matrix")].iter().enumerate()
+        {
+            let x = NAME + i as f64 * 200.0;
+            svg.circle(class, (x, top + LEGEND / 2.0 - 4.0), 4.0);
+            svg.text((x + 10.0, top + LEGEND / 2.0), 12, Anchor::Start, text);
+        }
+        top += LEGEND;
+    }
+    if files.len() <= MOST_BARS {
+        let panel = HEADING + (BAR + GAP) * files.len() as f64 + 2.0 * GAP;
+        for (i, figure) in shown(files).enumerate() {
+            let left = WIDTH / COLUMNS as f64 * (i % COLUMNS) as f64;
+            bars(&mut svg, figure, files, &names, (left, top + panel * (i / COLUMNS) as f64));
+        }
+        top += panel * shown(files).count().div_ceil(COLUMNS) as f64;
+    }
+    svg.finish(WIDTH, top)
 }
-
-fn drawing<E: std::error::Error + Send + Sync>(error: E) -> anyhow::Error {
-    anyhow!("cannot draw the plot: {error}")
-}
-
-type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 /// Bars from zero, one per file, with the value behind each.
-fn bars<'a>(area: &Area<'a>, figure: &Figure, files: &[Compared], names: &[String]) -> Drawn<'a> {
-    let width = area.dim_in_pixel().0 as i32 - NAME - VALUE - 2 * GAP;
+fn bars(svg: &mut Svg, figure: &Figure, files: &[Compared], names: &[String], (left, top): (f64, f64)) {
+    let width = WIDTH / COLUMNS as f64 - NAME - VALUE - 2.0 * GAP;
     let largest = files.iter().filter_map(figure.of).fold(0.0, f64::max);
-    area.draw(&Text::new(figure.name, (NAME, GAP), font(15, HPos::Left, VPos::Top)))?;
+    svg.text((left + NAME, top + 18.0), 15, Anchor::Start, figure.name);
     for (i, (file, name)) in files.iter().zip(names).enumerate() {
-        let top = HEADING + i as i32 * (BAR + GAP);
-        let middle = top + BAR / 2;
-        area.draw(&Text::new(shortened(name), (NAME - GAP, middle), font(12, HPos::Right, VPos::Center)))?;
+        let top = top + HEADING + i as f64 * (BAR + GAP);
+        let baseline = top + BAR / 2.0 + 4.0;
+        svg.text((left + NAME - GAP, baseline), 12, Anchor::End, &shortened(name));
         let Some(value) = (figure.of)(file) else { continue };
-        let length = if largest > 0.0 { (value / largest * f64::from(width)).round() as i32 } else { 0 };
-        area.draw(&Rectangle::new([(NAME, top), (NAME + length.max(1), top + BAR)], colour(i).filled()))?;
-        let text = (figure.show)(value);
-        area.draw(&Text::new(text, (NAME + length + GAP, middle), font(12, HPos::Left, VPos::Center)))?;
-    }
-    Ok(())
-}
-
-/// Megabytes and quality of each file; `None` where it was not evaluated.
-type Points = Vec<Option<(f64, f64)>>;
-
-/// What stands for quality, and the files' points.
-fn points(files: &[Compared]) -> Option<(&'static str, Points)> {
-    let of = |quality: fn(&Compared) -> Option<f64>| -> Points {
-        files.iter().map(|file| quality(file).map(|q| (file.bytes as f64 / 1e6, q))).collect()
-    };
-    let (kl, perplexity) = (of(|file| file.kl_mean), of(|file| file.perplexity));
-    let any = |points: &Points| points.iter().any(Option::is_some);
-    if any(&kl) {
-        Some(("KL divergence from the base, nats (lower is better)", kl))
-    } else if any(&perplexity) {
-        Some(("perplexity (lower is better)", perplexity))
-    } else {
-        None
+        let length = if largest > 0.0 { (value / largest * width).max(1.0) } else { 1.0 };
+        svg.bar(file.class(), (left + NAME, top), (length, BAR));
+        svg.text((left + NAME + length + GAP, baseline), 12, Anchor::Start, &(figure.show)(value));
     }
 }
 
-fn against_size<'a>(area: &Area<'a>, quality: &str, points: &[Option<(f64, f64)>], names: &[String]) -> Drawn<'a> {
-    let there = || points.iter().flatten();
-    let largest = |of: fn(&(f64, f64)) -> f64| there().map(of).fold(f64::MIN_POSITIVE, f64::max) * 1.15;
-    let mut chart = ChartBuilder::on(area)
-        .margin(16)
-        .x_label_area_size(40)
-        .y_label_area_size(70)
-        .build_cartesian_2d(0.0..largest(|p| p.0), 0.0..largest(|p| p.1))?;
-    chart.configure_mesh().light_line_style(WHITE).x_desc("size, MB").y_desc(quality).draw()?;
-    for (i, (point, name)) in points.iter().zip(names).enumerate() {
-        let Some(point) = *point else { continue };
-        let (x, y) = chart.backend_coord(&point);
-        let plot = chart.plotting_area().strip_coord_spec();
-        let (across, down) = plot.get_pixel_range();
-        let at = (x - across.start, y - down.start);
-        // A name stands where there is room for it.
-        let (side, from) = if at.0 * 4 > across.len() as i32 * 3 { (HPos::Right, -9) } else { (HPos::Left, 9) };
-        plot.draw(&Circle::new(at, 5, colour(i).filled()))?;
-        plot.draw(&Text::new(shortened(name), (at.0 + from, at.1 - 4), font(12, side, VPos::Bottom)))?;
-    }
-    Ok(())
-}
-
-fn font<'a>(size: i32, h: HPos, v: VPos) -> TextStyle<'a> {
-    TextStyle::from(("sans-serif", size).into_font()).pos(Pos::new(h, v)).color(&BLACK)
-}
-
-fn colour(file: usize) -> PaletteColor<Palette99> {
-    Palette99::pick(file)
+/// The names without the words that all begin and end with, unless nothing is left of one.
+fn distinct(names: &[String]) -> Vec<String> {
+    const BETWEEN: [char; 4] = ['-', '.', '/', ' '];
+    let Some((first, rest)) = names.split_first() else { return Vec::new() };
+    let common = |name: &String| first.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let same = rest.iter().map(common).min().unwrap_or(0);
+    let begin = first.bytes().take(same).rposition(|b| BETWEEN.contains(&char::from(b))).map_or(0, |i| i + 1);
+    let common = |name: &String| first.bytes().rev().zip(name.bytes().rev()).take_while(|(a, b)| a == b).count();
+    let same = rest.iter().map(common).min().unwrap_or(0);
+    let end = first.bytes().rev().take(same).collect::<Vec<_>>();
+    let end = end.iter().rposition(|b| BETWEEN.contains(&char::from(*b))).map_or(0, |i| i + 1);
+    let inner =
+        |name: &String| name.get(begin..name.len().checked_sub(end)?).filter(|s| !s.is_empty()).map(str::to_owned);
+    names.iter().map(inner).collect::<Option<Vec<_>>>().unwrap_or_else(|| names.to_vec())
 }
 
 /// The end of a long name, where a file's type stands.
@@ -141,6 +100,7 @@ mod tests {
             dtype: "Q4_0".to_owned(),
             bytes,
             bits_per_weight: 4.5,
+            imatrix: false,
             perplexity: kl.map(|_| 20.0),
             perplexity_error: None,
             kl_mean: kl,
@@ -157,26 +117,48 @@ mod tests {
 
     #[test]
     fn every_figure_has_its_panel_and_every_file_its_bar() {
-        let drawn = svg(&[file(80_000_000, Some(0.25)), file(160_000_000, None)], &names(2)).unwrap();
+        let drawn = svg(&[file(80_000_000, Some(0.25)), file(160_000_000, None)], &names(2));
         for text in ["size MB", "bits/weight", "KL mean", "perplexity", "prefill tokens/s", "80.0", "0.25000", "1234.5"]
         {
-            assert!(drawn.contains(&format!("\n{text}\n")), "{text}: {drawn}");
+            assert!(drawn.contains(&format!(">{text}</text>")), "{text}: {drawn}");
         }
-        assert!(!drawn.contains("top-1") && !drawn.contains("memory"));
-        // One background; size, bits and prefill of two files; KL and perplexity of one.
+        assert!(!drawn.contains("top-1") && !drawn.contains("memory") && !drawn.contains("importance"));
+        // The ground; size, bits and prefill of two files; KL and perplexity of one.
         assert_eq!(drawn.matches("<rect").count(), 1 + 3 * 2 + 2);
         assert_eq!(drawn.matches("<circle").count(), 1);
     }
 
     #[test]
     fn without_quality_there_are_bars_alone() {
-        let drawn = svg(&[file(1, None)], &names(1)).unwrap();
+        let drawn = svg(&[file(1, None)], &names(1));
         assert!(!drawn.contains("<circle") && drawn.contains("bits/weight"));
     }
 
     #[test]
-    fn names_cannot_break_out_of_the_drawing() {
-        let drawn = svg(&[file(1, None)], &["</text><script>".to_owned()]).unwrap();
-        assert!(!drawn.contains("<script>"), "{drawn}");
+    fn what_does_not_diverge_has_no_place_among_factors() {
+        let weighed = Compared { imatrix: true, ..file(5, Some(0.5)) };
+        let drawn = svg(&[file(1, Some(0.0)), file(2, Some(0.25)), weighed], &names(3));
+        assert_eq!(drawn.matches("<circle class=\"plain\"").count(), 1 + 1);
+        assert_eq!(drawn.matches("<circle class=\"weighed\"").count(), 1 + 1);
+        assert!(drawn.contains("KL divergence from the base") && drawn.contains(">0.5</text>"));
+        // The base alone: its perplexity is left.
+        assert!(svg(&[file(1, Some(0.0))], &names(1)).contains("perplexity (lower is better)"));
+    }
+
+    #[test]
+    fn many_files_have_points_alone() {
+        let files: Vec<_> = (1..=30).map(|i| file(i, Some(i as f64 / 100.0))).collect();
+        let drawn = svg(&files, &names(30));
+        assert_eq!((drawn.matches("<circle").count(), drawn.matches("<rect").count()), (30, 1));
+    }
+
+    #[test]
+    fn names_lose_what_they_have_in_common() {
+        let of = |names: &[&str]| distinct(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(of(&["smol-135m-q4_0.gguf", "smol-135m-q4_1.gguf"]), ["q4_0", "q4_1"]);
+        assert_eq!(of(&["a/q4_0-imatrix.gguf", "a/q4_0.gguf"]), ["q4_0-imatrix", "q4_0"]);
+        assert_eq!(of(&["model.gguf"]), ["model.gguf"]);
+        assert_eq!(of(&["ä-x.gguf", "ö-x.gguf"]), ["ä", "ö"]);
+        assert_eq!(of(&["x-", "x-y"]), ["x-", "x-y"]);
     }
 }

@@ -1,16 +1,18 @@
 //! `compare`: files side by side.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Edgeling, checkpoint, keys, tiny};
+use crate::support::{Done, Edgeling, checkpoint, keys, tiny};
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "model",
     "type",
     "bytes",
     "bits_per_weight",
+    "imatrix",
     "perplexity",
     "perplexity_error",
     "kl_mean",
@@ -54,9 +56,13 @@ fn quality_speed_and_memory_stand_side_by_side() {
     if cfg!(target_os = "linux") {
         assert!(number(0, "memory_bytes") > 1e6);
     }
-    // What `eval` finds of the same file.
-    let alone = edgeling.json(&[&["eval", &quantized], &quality[..], &["--json"]].concat());
-    assert_eq!((&alone["perplexity"], &alone["kl_max"]), (&rows[1]["perplexity"], &rows[1]["kl_max"]));
+    // What `eval` finds, with the base beside each file.
+    for (model, row) in [&tiny, &quantized].iter().zip(rows) {
+        let alone = edgeling.json(&[&["eval", model], &quality[..], &["--json"]].concat());
+        for field in &FIELDS[5..11] {
+            assert_eq!(alone[*field], row[*field], "{field} of {model}");
+        }
+    }
     let drawn = fs::read_to_string(&svg).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.contains("tiny-q8_0.gguf") && drawn.contains("decode tokens/s"));
 
@@ -64,11 +70,29 @@ fn quality_speed_and_memory_stand_side_by_side() {
     assert!(table.contains("KL mean") && table.lines().count() == 3, "{table}");
 }
 
+/// The base's logits lie in the system's folder for what does not last.
+#[test]
+fn nothing_is_left_of_the_bases_logits() {
+    let edgeling = Edgeling::new();
+    let (text, quantized) = files(&edgeling);
+    let folder = edgeling.home.path().join("temporary");
+    fs::create_dir(&folder).unwrap();
+    let tiny = tiny();
+    let args = ["compare", &tiny, &quantized, "--text", &text, "--base", &tiny, "--context", "64", "--prompt", "0"];
+    let args = [&args[..], &["--generate", "0"]].concat();
+    let run = |folder: &Path| Done::of(edgeling.command(&args).env("TMPDIR", folder).output().unwrap());
+    run(&folder).success();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    if cfg!(unix) {
+        run(&folder.join("missing")).failed(1, &["cannot keep the base model's logits", "hint: TMPDIR"]);
+    }
+}
+
 #[test]
 fn what_is_not_asked_for_is_not_measured() {
     let edgeling = Edgeling::new();
     let rows = edgeling.json(&["compare", &tiny(), "--prompt", "0", "--generate", "0", "--json"]);
-    for field in &FIELDS[4..] {
+    for field in &FIELDS[5..] {
         assert_eq!(rows[0][*field], Value::Null, "{field}");
     }
 }

@@ -116,19 +116,25 @@ fn measuring_ends_at_once() {
     let text = edgeling.home.path().join("text");
     fs::write(&text, "the winter in the inn ".repeat(20_000)).unwrap();
     let (model, text) = (model.to_str().unwrap(), text.to_str().unwrap());
-    let cases: [&[&str]; 3] = [
+    let temporary = edgeling.home.path().join("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let cases: [&[&str]; 4] = [
         &["eval", model, "--text", text],
         &["compare", model, "--text", text],
+        &["compare", model, model, "--text", text, "--base", model],
         &["compare", model, "--repeat", "100000"],
     ];
     for args in cases {
-        let mut child = edgeling.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = edgeling.command(args);
+        command.env("TMPDIR", &temporary).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         std::thread::sleep(Duration::from_millis(700));
         // As a terminal does: the signal goes to all processes of the command.
         interrupt(&child);
         let start = Instant::now();
         assert_eq!(child.wait().unwrap().code(), Some(130), "{args:?}");
         assert!(start.elapsed() < Duration::from_secs(20), "{args:?}: {:?}", start.elapsed());
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{args:?}");
     }
 }
 

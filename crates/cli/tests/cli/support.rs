@@ -63,7 +63,7 @@ impl Edgeling {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
         let done = Self {
             status: output.status.code().unwrap_or(-1),

@@ -69,6 +69,56 @@ fn compares_with_the_base_at_the_same_positions() {
     assert_eq!(found.top1_agreement, Some(same as f64 / n as f64));
 }
 
+/// Evaluates programs of these salts against the base's logits, kept in files of `bytes`; the windows of each.
+fn evaluate_kept(salts: &[u64], tokens: &[u32], bytes: u64) -> (Vec<Evaluation>, Vec<usize>) {
+    let mut tallies = vec![Tally::default(); salts.len()];
+    let (mut done, mut parts) = (0, Vec::new());
+    while done < tokens.len() / OPTIONS.context {
+        let kept =
+            Kept::new(&mut program(2), tokens, &OPTIONS, done, bytes, &mut |_| ControlFlow::Continue(())).unwrap();
+        for (tally, salt) in tallies.iter_mut().zip(salts) {
+            let go_on = &mut |_| ControlFlow::Continue(());
+            tally.add(&mut program(*salt), &kept, tokens, &OPTIONS, go_on).unwrap();
+        }
+        parts.push(kept.windows().len());
+        done = kept.windows().end;
+    }
+    (tallies.iter().map(Tally::finish).collect(), parts)
+}
+
+#[test]
+fn a_base_that_is_kept_gives_the_same_figures() {
+    let tokens = text(77);
+    let window = (4 * VOCAB * size_of::<f32>()) as u64;
+    for (bytes, windows) in [(0, vec![1; 7]), (3 * window, vec![3, 3, 1]), (u64::MAX, vec![7])] {
+        let (found, parts) = evaluate_kept(&[1, 2, 3], &tokens, bytes);
+        assert_eq!(parts, windows);
+        for (found, salt) in found.into_iter().zip([1, 2, 3]) {
+            let mut base = program(2);
+            let go_on = &mut |_| ControlFlow::Continue(());
+            let live = evaluate(&mut program(salt), Some(&mut base), &tokens, &OPTIONS, go_on).unwrap();
+            assert_eq!(found, Evaluation { seconds: found.seconds, ..live });
+        }
+    }
+}
+
+#[test]
+fn a_kept_base_is_refused_where_a_running_one_is() {
+    let kept =
+        |tokens: &[u32]| Kept::new(&mut program(2), tokens, &OPTIONS, 0, u64::MAX, &mut |_| ControlFlow::Continue(()));
+    let error = kept(&text(9)).err().unwrap().to_string();
+    assert_eq!(error, "the text has 9 tokens, at least one window of 10 was expected");
+    let broken_off = Kept::new(&mut program(2), &text(37), &OPTIONS, 0, u64::MAX, &mut |_| ControlFlow::Break(()));
+    assert!(matches!(broken_off, Err(EvaluateError::Interrupted)));
+
+    let tokens = vec![6; 10];
+    let kept = kept(&tokens).unwrap();
+    let mut poisoned = HashProgram { poison: Some(6), ..HashProgram::default() };
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let error = Tally::default().add(&mut poisoned, &kept, &tokens, &OPTIONS, go_on).unwrap_err();
+    assert_eq!(error.to_string(), "the logits after position 5 of the text are not numbers");
+}
+
 #[test]
 fn a_model_does_not_diverge_from_itself() {
     let found =
