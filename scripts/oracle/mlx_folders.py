@@ -1,17 +1,19 @@
 """Small models as mlx-lm writes them, quantized in every way, and the logits that it computes in float32.
 
-usage: mlx_folders.py tests/data/checkpoints tests/data/mlx
+usage: mlx_folders.py tests/data/checkpoints tests/data/mlx WIDE      (what tiny_checkpoints.py --wide 2 makes of MIXTURES)
 """
 
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map
+from mlx_lm import convert
 from mlx_lm.models import llama, qwen3
 from mlx_lm.utils import load_model, save_config, save_model
 
@@ -74,6 +76,43 @@ CASES = {
 }
 
 
+# Name: checkpoint, mode and bits and group, and what to spell as mlx-lm knows it.
+MIXTURES = {
+    "lfm2moe-affine4": ("lfm2moe", ("affine", 4, 32), {}),
+    "qwen35moe-mxfp4": ("qwen35moe", ("mxfp4", 4, 32), {"model_type": "qwen3_5_moe", "architectures": ["Qwen3_5MoeForConditionalGeneration"]}),
+}
+
+
+def copy_tokenizer(tokenizers: Path, folder: Path) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(tokenizers / "llama" / file, folder)
+
+
+def convert_mixture(name: str, wide: Path, tokenizers: Path, folder: Path) -> None:
+    case, (mode, bits, group), spelling = MIXTURES[name]
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as copy:
+        copy = Path(copy) / case
+        shutil.copytree(wide / case, copy)
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps(config | spelling))
+        convert(str(copy), str(folder), quantize=True, q_mode=mode, q_bits=bits, q_group_size=group)
+    (folder / "README.md").unlink(missing_ok=True)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    copy_tokenizer(tokenizers, folder)
+    model, _ = load_model(folder)
+    compute(name, model, folder)
+
+
+def compute(name: str, model: nn.Module, folder: Path) -> None:
+    wide = lambda v: v.astype(mx.float32) if mx.issubdtype(v.dtype, mx.floating) else v
+    model.update(tree_map(wide, model.parameters()))
+    (folder / "tokens.json").write_text(json.dumps(TOKENS))
+    logits = model(mx.array([TOKENS]))[0].astype(mx.float32)
+    np.save(folder / "logits.npy", np.array(logits))
+    print(name, f"logits from {logits.min().item():.2f} to {logits.max().item():.2f}")
+
+
 def make(name: str, tokenizers: Path, folder: Path) -> None:
     module, model_type, architecture, dtype, layout, layouts = CASES[name]
     mx.random.seed(7)
@@ -102,8 +141,7 @@ def make(name: str, tokenizers: Path, folder: Path) -> None:
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for file in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        shutil.copy(tokenizers / "llama" / file, folder)
+    copy_tokenizer(tokenizers, folder)
     if name.endswith("npz"):
         mx.savez(str(folder / "weights.npz"), **dict(tree_flatten(model.parameters())))
     else:
@@ -119,13 +157,10 @@ def make(name: str, tokenizers: Path, folder: Path) -> None:
     else:
         model, _ = load_model(folder)
 
-    wide = lambda v: v.astype(mx.float32) if mx.issubdtype(v.dtype, mx.floating) else v
-    model.update(tree_map(wide, model.parameters()))
-    (folder / "tokens.json").write_text(json.dumps(TOKENS))
-    logits = model(mx.array([TOKENS]))[0].astype(mx.float32)
-    np.save(folder / "logits.npy", np.array(logits))
-    print(name, f"logits from {logits.min().item():.2f} to {logits.max().item():.2f}")
+    compute(name, model, folder)
 
 
 for case in CASES:
     make(case, Path(sys.argv[1]), Path(sys.argv[2]) / case)
+for case in MIXTURES:
+    convert_mixture(case, Path(sys.argv[3]), Path(sys.argv[1]), Path(sys.argv[2]) / case)

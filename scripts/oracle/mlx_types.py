@@ -36,13 +36,13 @@ def halves_apart(packed: np.ndarray) -> np.ndarray:
     return low | high << 4
 
 
-def digests(values: mx.array, mode: str, group: int, bits: int) -> str:
+def digests(values: mx.array, mode: str, group: int, bits: int, whole: bool = True) -> str:
     packed, scales, *biases = mx.quantize(values, group_size=group, bits=bits, mode=mode)
     groups = values.size // group
     parts = [raw(part).reshape(groups, -1) for part in (scales, *biases, packed)]
     if mode in ("mxfp4", "nvfp4"):
         parts[1] = halves_apart(parts[1])
-    if mode == "nvfp4":
+    if mode == "nvfp4" and whole:
         # Four groups are a block, their scales first.
         parts = [part.reshape(groups // 4, -1) for part in parts]
     wide = [part if part.dtype == mx.uint8 else part.astype(mx.float32) for part in (scales, *biases)]
@@ -64,6 +64,8 @@ def main() -> None:
                 lines.append(f"AFFINE{bits}_G{group}_{name} {name} {digests(values, 'affine', group, bits)}")
         for mode, group, bits in (("mxfp4", 32, 4), ("mxfp8", 32, 8), ("nvfp4", 16, 4)):
             lines.append(f"{mode.upper()} {name} {digests(values, mode, group, bits)}")
+        # As in rows that are no whole blocks.
+        lines.append(f"NVFP4_G16 {name} {digests(values, 'nvfp4', 16, 4, whole=False)}")
     (folder / "mlx.digests").write_text("\n".join(lines) + "\n")
 
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Tiny random Hugging Face checkpoints with the logits that transformers computes for them in float32.
 
-usage: tiny_checkpoints.py OUT_FOLDER [CASE …]       (tests/data/checkpoints in the repository)
+usage: tiny_checkpoints.py [--wide TIMES] OUT_FOLDER [CASE …]       (tests/data/checkpoints in the repository)
 
 Each case becomes OUT_FOLDER/CASE/ with config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
 model.safetensors, tokens.json (48 or 96 token ids) and logits.npy (float32 [tokens, vocab], row i after tokens 0..=i).
 The logits are those of the *saved* files: each checkpoint is loaded again with dtype=float32, so that rounded weights are
 part of the reference while the RoPE frequencies stay float32.
 
-The same seed gives the same bytes with the versions in requirements.txt.
+The same seed gives the same bytes with the versions in requirements.txt. With --wide, hidden sizes, widths and numbers of
+heads are TIMES those of the cases, for what takes rows of several groups.
 """
 
 import json
@@ -389,6 +390,21 @@ def randomize(model: PreTrainedModel, rng: torch.Generator) -> None:
                 p.normal_(0.0, 1.0 / math.sqrt(p.shape[-1]), generator=rng)
 
 
+WIDTHS = [
+    "hidden_size", "intermediate_size", "moe_intermediate_size", "shared_intermediate_size", "shared_expert_intermediate_size",
+    "num_attention_heads", "num_key_value_heads", "num_global_key_value_heads", "linear_num_key_heads", "linear_num_value_heads",
+    "mamba_n_heads", "hidden_size_per_layer_input",
+]  # fmt: skip
+
+
+def widen(config: object, times: int) -> None:
+    """Heads keep their size, so that RoPE stays as it is."""
+    for part in (config, getattr(config, "text_config", None)):
+        for key in WIDTHS:
+            if isinstance(size := getattr(part, key, None), int):
+                setattr(part, key, size * times)
+
+
 def respell(path: Path, changes: dict) -> None:
     """Replace keys of a config.json; None removes one."""
     config = json.loads(path.read_text()) | changes
@@ -437,9 +453,15 @@ def build(case: Case, out: Path) -> np.ndarray:
 
 
 def main() -> None:
-    out = Path(sys.argv[1])
+    times = int(sys.argv[2]) if sys.argv[1] == "--wide" else 1
+    out, *names = sys.argv[1:] if times == 1 else sys.argv[3:]
+    out = Path(out)
     results = {}
-    for case in (case for case in cases() if case.name in (sys.argv[2:] or [case.name])):
+    for case in (case for case in cases() if case.name in (names or [case.name])):
+        if times > 1:
+            if case.name == "gemma4-vision":
+                continue  # Its sizes are by layer.
+            widen(case.config, times)
         r = results[case.name] = build(case, out)
         files = sorted((out / case.name).glob("*.safetensors"))
         dtypes = {str(t.dtype) for f in files for t in load_file(f).values()}

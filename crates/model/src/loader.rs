@@ -1,10 +1,12 @@
 //! From a checkpoint to the plan that a backend compiles.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use formats::{Checkpoint, Format, Tensor};
+use kernels::DType;
 use kernels::plan::{
-    Attention, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, Layer, Linear, Mixer, Mixture, Rope, Router,
+    Attention, Bytes, Conv, DecoderPlan, DeltaNet, FeedForward, HeadNorm, Layer, Linear, Mixer, Mixture, Rope, Router,
     SharedExpert, ShortConv, TakeInput, TokenInputs, Weight,
 };
 
@@ -277,10 +279,16 @@ impl Loader<'_> {
         })
     }
 
-    /// The weights of a convolution, which files have by channel; with an axis of length 1 between in Hugging Face files.
+    /// The weights of a convolution, which files have by channel; with an axis of length 1 between in Hugging Face files, and
+    /// at the end in those of mlx-lm.
     fn conv(&mut self, name: &str, taps: usize, channels: usize) -> Result<Conv, ModelError> {
-        let shapes: [&[usize]; 2] = [&[channels, taps], &[channels, 1, taps]];
-        let found = self.tensor(name, shapes[usize::from(self.checkpoint.format() == Format::HuggingFace)])?.to_f32();
+        let last = self.shape(name).is_some_and(|shape| shape == [channels, taps, 1]);
+        let shape: &[usize] = match self.checkpoint.format() {
+            Format::Gguf => &[channels, taps],
+            Format::HuggingFace if last => &[channels, taps, 1],
+            Format::HuggingFace => &[channels, 1, taps],
+        };
+        let found = self.tensor(name, shape)?.to_f32();
         let weights = (0..taps).flat_map(|tap| found.iter().skip(tap).step_by(taps).copied()).collect();
         Ok(Conv { taps, weights })
     }
@@ -312,7 +320,7 @@ impl Loader<'_> {
             normalized: experts.normalized,
             scale: experts.scale,
             choice_bias: self.vector_if(experts.choice_bias, &name("exp_probs_b.bias"), experts.count)?,
-            linear: Linear::new(self.matrix(&name("ffn_gate_inp"), experts.count, hidden)?, None),
+            linear: Linear::new(in_floats(self.matrix(&name("ffn_gate_inp"), experts.count, hidden)?), None),
         };
         let mut of = |part: &str| self.pieces(&name(part));
         let [gates, ups, downs] = [of("ffn_gate_exps")?, of("ffn_up_exps")?, of("ffn_down_exps")?];
@@ -328,7 +336,7 @@ impl Loader<'_> {
             let ffn =
                 FeedForward { activation, gate, up, sub_norm: None, down: linear("ffn_down_shexp", hidden, width)? };
             let gate = experts.shared_gate.then(|| self.row(&name("ffn_gate_inp_shexp.weight"), hidden)).transpose()?;
-            Ok::<_, ModelError>(SharedExpert { ffn, gate: gate.map(|weight| Linear::new(weight, None)) })
+            Ok::<_, ModelError>(SharedExpert { ffn, gate: gate.map(|weight| Linear::new(in_floats(weight), None)) })
         });
         Ok(Mixture {
             router,
@@ -474,7 +482,11 @@ impl Loader<'_> {
 
     /// Rows of a matrix, if there is one.
     fn rows(&self, canonical: &str) -> Option<usize> {
-        self.checkpoint.tensor_info(&self.file_name(canonical)?)?.shape.first().copied()
+        self.shape(canonical)?.first().copied()
+    }
+
+    fn shape(&self, canonical: &str) -> Option<&[usize]> {
+        Some(&self.checkpoint.tensor_info(&self.file_name(canonical)?)?.shape)
     }
 
     fn file_name(&self, canonical: &str) -> Option<String> {
@@ -497,6 +509,23 @@ impl Loader<'_> {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// A router, or the gate of a shared expert: folders of mlx-lm may have it quantized, which is no reason to round its inputs.
+fn in_floats(weight: Weight) -> Weight {
+    if weight.dtype.is_float() {
+        return weight;
+    }
+    let mut values = vec![0.0; weight.rows * weight.cols];
+    if let Some(blocks) = weight.data.read(0..weight.data.len()) {
+        (weight.dtype.decode)(&blocks, &mut values);
+    }
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let range = 0..bytes.len();
+    match Bytes::new(Arc::new(bytes), range) {
+        Some(data) => Weight { dtype: DType::F32, data, ..weight },
+        None => weight,
     }
 }
 

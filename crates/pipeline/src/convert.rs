@@ -5,6 +5,8 @@
 
 mod error;
 mod exact;
+mod folder_tensors;
+mod older_keys;
 mod plan;
 mod probe;
 mod stream;

@@ -19,7 +19,8 @@ use crate::ui::human;
 /// Reads GGUF files and folders with safetensors (of Hugging Face or MLX), PyTorch or NumPy weights. Values keep their type, bit
 /// for bit, or get one with the same values (Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 of GGUF are MLX's affine type with groups of 32;
 /// both have MXFP4 and NVFP4), unless --dtype gives another; a quantized model is decoded only with --dtype. With --mode, --bits
-/// or --group, MLX folders are quantized as mlx-lm does, to the same bytes. The output appears when it is whole.
+/// or --group, MLX folders are quantized as mlx-lm does, to the same bytes, what it takes 8 bits for in any case included. They
+/// have the names and settings that mlx-lm reads, and the language model alone. The output appears when it is whole.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

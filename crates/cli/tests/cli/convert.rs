@@ -311,7 +311,8 @@ fn mlx_folders_are_written_shown_and_run() {
         let target = edgeling.out("other");
         edgeling.run(&[&["convert", path(&out), "--to", to, "--out", path(&target)], options].concat())
     };
-    to("gguf", &[]).failed(1, &["expected a type of GGUF files", "found MXFP8", "--dtype f16"]);
+    to("gguf", &[]).failed(1, &["expected a type of GGUF files", "found MXFP8", "--dtype f16", "edgeling quantize"]);
+    to("hf", &[]).failed(1, &["expected a type of Hugging Face folders", "found MXFP8", "--dtype f16", "--bits 4"]);
     to("hf", &["--bits", "4"]).failed(1, &["--mode, --bits and --group are for --to mlx"]);
     to("mlx", &["--bits", "7"]).failed(1, &["found affine with 7 bits in groups of 64", "2, 3, 4, 5, 6 or 8 bits"]);
     to("mlx", &["--mode", "nvfp4", "--group", "32"]).failed(1, &["found nvfp4 with 4 bits in groups of 32"]);

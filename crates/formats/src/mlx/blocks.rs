@@ -9,6 +9,8 @@ use super::{Layout, Mode};
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
     layout: Layout,
+    /// Values of a block.
+    block: usize,
     scales: &'static str,
     /// Bytes of a scale, and of a bias; 0 where there is none.
     scale: usize,
@@ -24,7 +26,7 @@ impl Parts {
             Some(GroupAffine { scales, .. }) => (scales.name, scales.bytes, scales.bytes),
             None => ("U8", 1, 0),
         };
-        Some(Self { layout, scales, scale, bias, groups: cols / layout.group })
+        Some(Self { layout, block: dtype.block, scales, scale, bias, groups: cols / layout.group })
     }
 
     /// Groups in a row.
@@ -51,6 +53,12 @@ impl Parts {
     /// Appends the blocks of a row to `blocks`.
     pub fn join(&self, [values, scales, biases]: [&[u8]; 3], blocks: &mut Vec<u8>) {
         match self.layout.mode {
+            Mode::Nvfp4 if self.block == 16 => {
+                for (values, scale) in values.as_chunks::<8>().0.iter().zip(scales) {
+                    blocks.push(*scale);
+                    blocks.extend(halves_apart(values));
+                }
+            }
             Mode::Nvfp4 => {
                 for (values, scales) in values.as_chunks::<32>().0.iter().zip(scales.as_chunks::<4>().0) {
                     blocks.extend(scales);
@@ -76,6 +84,12 @@ impl Parts {
     /// Appends the parts of a row of blocks to `parts`; the inverse of [`Self::join`].
     pub fn split(&self, blocks: &[u8], [values, scales, biases]: [&mut Vec<u8>; 3]) {
         match self.layout.mode {
+            Mode::Nvfp4 if self.block == 16 => {
+                for block in blocks.as_chunks::<9>().0 {
+                    scales.push(block[0]);
+                    values.extend(neighbours::<8>(block[1..].first_chunk().expect("8 bytes of nibbles")));
+                }
+            }
             Mode::Nvfp4 => {
                 for block in blocks.as_chunks::<36>().0 {
                     let (four, packed) = block.split_at(4);

@@ -82,6 +82,7 @@ fn describe(table: &TensorTable, stem: &str, quantization: &Quantization) -> Res
         return Err(wrong(&parts[2], expected, described(biases)));
     }
     let cols = groups * layout.group;
+    let dtype = layout.dtype_of_rows(cols, scale_type).unwrap_or(dtype);
     let (Some(row), true) = (Parts::new(dtype, cols), cols > 0 && cols.is_multiple_of(dtype.block)) else {
         let expected = format!("rows of a multiple of {} values in {}", dtype.block, layout.mode.name());
         return Err(wrong(&parts[0], expected, format!("{cols} values")));

@@ -71,8 +71,16 @@ impl Layout {
         }
     }
 
+    /// As [`Self::dtype`], of rows of `cols` values: those of nvfp4 may be no whole blocks of GGUF's type.
+    pub fn dtype_of_rows(self, cols: usize, scales: DType) -> Option<DType> {
+        let dtype = self.dtype(scales)?;
+        let narrow = dtype == DType::NVFP4 && !cols.is_multiple_of(dtype.block);
+        Some(if narrow { DType::NVFP4_G16 } else { dtype })
+    }
+
     /// The layout of matrices of this type, if MLX has one.
     pub fn of(dtype: DType) -> Option<Self> {
+        let dtype = if dtype == DType::NVFP4_G16 { DType::NVFP4 } else { dtype };
         if let Some(GroupAffine { bits, group, .. }) = GroupAffine::of(dtype) {
             return Some(Self { mode: Mode::Affine, bits, group });
         }

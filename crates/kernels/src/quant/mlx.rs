@@ -13,10 +13,14 @@ impl DType {
     /// How MLX encodes values of type `of` (F32, F16 or BF16) as this type; `None` where MLX has no such type.
     pub fn mlx_encoder(self, of: Self) -> Option<Encoder> {
         let which = [Self::F32, Self::F16, Self::BF16].iter().position(|float| *float == of)?;
-        let known: [(Self, [Encoder; 3]); 3] = [
+        let known: [(Self, [Encoder; 3]); 4] = [
             (Self::MXFP4, [|v, b| mxfp4(v, b, |v| v), |v, b| mxfp4(v, b, to_f16), |v, b| mxfp4(v, b, to_bf16)]),
             (Self::MXFP8, [|v, b| mxfp8(v, b, |v| v), |v, b| mxfp8(v, b, to_f16), |v, b| mxfp8(v, b, to_bf16)]),
             (Self::NVFP4, [|v, b| nvfp4(v, b, |v| v), |v, b| nvfp4(v, b, to_f16), |v, b| nvfp4(v, b, to_bf16)]),
+            (
+                Self::NVFP4_G16,
+                [|v, b| nvfp4_g16(v, b, |v| v), |v, b| nvfp4_g16(v, b, to_f16), |v, b| nvfp4_g16(v, b, to_bf16)],
+            ),
         ];
         known.iter().find(|(dtype, _)| *dtype == self).map(|(_, encoders)| encoders[which])
     }
@@ -72,17 +76,31 @@ fn mxfp4(values: &[f32], blocks: &mut [u8], round: impl Fn(f32) -> f32 + Copy) {
     }
 }
 
+/// The scale of 16 values, and their nibbles: those of the first half low, those of the second high.
+#[inline(always)]
+fn sixteen(x: &[f32; 16], round: impl Fn(f32) -> f32) -> (u8, [u8; 8]) {
+    let bits = byte_of(round(largest(x) / 6.0));
+    let scale = 2.0 * half_scale(bits);
+    // From here on the arithmetic is that of F32.
+    let q = x.map(|v| nearest(round(v / scale), |v| v));
+    (bits, std::array::from_fn(|i| q[i] | q[8 + i] << 4))
+}
+
 fn nvfp4(values: &[f32], blocks: &mut [u8], round: impl Fn(f32) -> f32 + Copy) {
     for (x, b) in values.as_chunks::<64>().0.iter().zip(blocks.as_chunks_mut::<36>().0) {
         for (sub, x) in x.as_chunks::<16>().0.iter().enumerate() {
-            b[sub] = byte_of(round(largest(x) / 6.0));
-            let scale = 2.0 * half_scale(b[sub]);
-            // From here on the arithmetic is that of F32.
-            let q = x.map(|v| nearest(round(v / scale), |v| v));
-            for i in 0..8 {
-                b[4 + 8 * sub + i] = q[i] | q[8 + i] << 4;
-            }
+            let (scale, nibbles) = sixteen(x, round);
+            b[sub] = scale;
+            b[4 + 8 * sub..12 + 8 * sub].copy_from_slice(&nibbles);
         }
+    }
+}
+
+pub(super) fn nvfp4_g16(values: &[f32], blocks: &mut [u8], round: impl Fn(f32) -> f32 + Copy) {
+    for (x, b) in values.as_chunks::<16>().0.iter().zip(blocks.as_chunks_mut::<9>().0) {
+        let (scale, nibbles) = sixteen(x, round);
+        b[0] = scale;
+        b[1..].copy_from_slice(&nibbles);
     }
 }
 

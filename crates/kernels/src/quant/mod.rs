@@ -25,6 +25,7 @@ mod neighbours;
 mod nonlinear;
 mod nonnegative;
 mod nvfp4;
+mod nvfp4_g16;
 pub mod panel;
 pub mod planes;
 mod q1_0;
@@ -86,7 +87,7 @@ pub struct QuantType {
 }
 
 /// Every type that can be read, each a file of this folder, but for those that differ in numbers alone ([`GroupAffine`]).
-pub static QUANT_TYPES: [&QuantType; 29] = [
+pub static QUANT_TYPES: [&QuantType; 30] = [
     &f32::TYPE,
     &f16::TYPE,
     &bf16::TYPE,
@@ -116,6 +117,7 @@ pub static QUANT_TYPES: [&QuantType; 29] = [
     &tq1_0::TYPE,
     &tq2_0::TYPE,
     &mxfp8::TYPE,
+    &nvfp4_g16::TYPE,
 ];
 
 /// A handle to a row of [`QUANT_TYPES`], or to an affine type.
@@ -150,6 +152,7 @@ impl DType {
     pub const MXFP4: Self = Self(&mxfp4::TYPE);
     pub const MXFP8: Self = Self(&mxfp8::TYPE);
     pub const NVFP4: Self = Self(&nvfp4::TYPE);
+    pub const NVFP4_G16: Self = Self(&nvfp4_g16::TYPE);
     pub const TQ1_0: Self = Self(&tq1_0::TYPE);
     pub const TQ2_0: Self = Self(&tq2_0::TYPE);
 

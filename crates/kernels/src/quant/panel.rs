@@ -178,12 +178,14 @@ mod tests {
     fn the_version_stands_for_the_layout() {
         const COLS: usize = 512;
         let mut all = 0xCBF2_9CE4_8422_2325;
-        for dtype in DType::all() {
+        // In the order in which the types came.
+        let last = [DType::NVFP4_G16];
+        for dtype in DType::all().filter(|dtype| !last.contains(dtype)).chain(last) {
             let rows: Vec<u8> = (0..15 * dtype.row_bytes(COLS)).map(|i| (i * 31 % 251) as u8).collect();
             let mut panel = vec![0; (dtype.run.panel_bytes)(COLS)];
             (dtype.run.pack)(&rows, COLS, &mut panel);
             all = hash(hash(all, dtype.name.as_bytes()), &panel);
         }
-        assert_eq!((LAYOUT_VERSION, all), (2, 11_671_991_663_889_933_721));
+        assert_eq!((LAYOUT_VERSION, all), (2, 5_107_646_966_210_347_861));
     }
 }

@@ -40,7 +40,7 @@ fn scales(dtype: DType) -> &'static [usize] {
         "Q6_K" => &[208],
         "TQ1_0" => &[52],
         "TQ2_0" => &[64],
-        "MXFP4" | "MXFP8" | "NVFP4" | "IQ1_M" => &[],
+        "MXFP4" | "MXFP8" | "NVFP4" | "NVFP4_G16" | "IQ1_M" => &[],
         _ if dtype.ggml_id.is_none() => &[],
         _ => &[0],
     }
@@ -87,6 +87,7 @@ pub fn random_rows(dtype: DType, rows: usize, cols: usize, random: &mut Random) 
                 match dtype.name {
                     "MXFP4" => out[start] = 122 + random.below(6) as u8,
                     "NVFP4" => out[start..start + 4].iter_mut().for_each(|scale| *scale %= 0x38),
+                    "NVFP4_G16" => out[start] %= 0x38,
                     "MXFP8" => out[start] = 116 + random.below(4) as u8,
                     "IQ1_M" => put_iq1_m(&mut out[start..], half::f16::from_f32(random.uniform() * 0.02).to_bits()),
                     _ => {}
@@ -116,6 +117,7 @@ pub fn spoil_scales(dtype: DType, blocks: &mut [u8], random: &mut Random) {
             "MXFP4" | "MXFP8" => block[0] = [0, 1, 2, 127, 254, 255][random.below(6)],
             "IQ1_M" if random.below(4) == 0 => put_iq1_m(block, EXTREMES[random.below(6)]),
             "NVFP4" => block[random.below(4)] = [0, 1, 7, 0x7E, 0x7F, 0x80, 0xFF][random.below(7)],
+            "NVFP4_G16" => block[0] = [0, 1, 7, 0x7E, 0x7F, 0x80, 0xFF][random.below(7)],
             _ => {}
         }
         if let Some(affine) = GroupAffine::of(dtype) {

@@ -252,6 +252,12 @@ impl DecoderConfig {
         self.layer_types[layer].intermediate.unwrap_or(self.intermediate)
     }
 
+    /// The number whose multiples are the layers, counted from 1, of which this holds, if there is one.
+    pub fn period(&self, holds: impl Fn(&LayerType) -> bool) -> Option<usize> {
+        let of = |period: usize, (i, layer): (usize, &LayerType)| holds(layer) == (i + 1).is_multiple_of(period);
+        (1..=self.layers).find(|period| self.layer_types.iter().enumerate().all(|layer| of(*period, layer)))
+    }
+
     /// A layer that slides, or else does not, if there is one.
     pub fn first_layer(&self, sliding: bool) -> Option<usize> {
         self.layer_types.iter().position(|layer| layer.sliding == sliding)

@@ -18,6 +18,7 @@ mod lfm2;
 mod lfm2moe;
 mod llama;
 mod mistral3;
+mod mlx;
 mod names;
 mod olmo;
 mod olmo2;
@@ -46,6 +47,7 @@ use serde_json::{Map, Value};
 pub use config::{
     Biases, DecoderConfig, DeltaNetConfig, Experts, LayerType, MixerType, Norms, Presence, QkNorm, Ternary,
 };
+pub use mlx::{mlx_has_eight_bits, name_for_hf};
 pub use packing::{Assembly, Packing, Piece};
 pub use rope::{RopeScaling, RopeSettings};
 pub use to_gguf::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
@@ -160,6 +162,9 @@ impl Architecture {
             *short = checkpoint.tensor(ROPE_SHORT)?.to_f32();
             *long = checkpoint.tensor(ROPE_LONG)?.to_f32();
         }
+        if self.is_transformed(checkpoint, &config) {
+            config.norms.plus_one = false;
+        }
         config.validate(checkpoint.path())?;
         Ok(config)
     }
@@ -206,12 +211,18 @@ impl HfNames {
         Self { model: "language_model.model.", head: "language_model.lm_head." },
     ];
 
+    /// As in folders of mlx-lm, which hold the language model alone.
+    pub fn of_mlx(self) -> Self {
+        if self == Self::ALL[0] { self } else { Self::ALL[2] }
+    }
+
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let has = |names: &&Self| checkpoint.tensor_info(&names.nested("model.embed_tokens.weight")).is_some();
         Self::ALL.iter().find(has).copied().unwrap_or(Self::ALL[0])
     }
 
-    fn nested(self, name: &str) -> String {
+    /// The name here of a tensor that has this name in a checkpoint of the language model alone.
+    pub fn nested(self, name: &str) -> String {
         match (name.strip_prefix("model."), name.strip_prefix("lm_head.")) {
             (Some(rest), _) => format!("{}{rest}", self.model),
             (_, Some(rest)) => format!("{}{rest}", self.head),

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use formats::{Checkpoint, Format};
 
+use super::granite::HYBRID;
 use super::{Architecture, DecoderConfig, HfNames};
 
 /// A tensor of Hugging Face files with the rows of other canonical ones.
@@ -81,7 +82,7 @@ impl Stack {
 }
 
 /// The layer and the part of a canonical name `blk.N.PART.weight`.
-fn split(canonical: &str) -> Option<(&str, &str)> {
+pub(super) fn layer_and_part(canonical: &str) -> Option<(&str, &str)> {
     canonical.strip_prefix("blk.")?.strip_suffix(".weight")?.split_once('.')
 }
 
@@ -90,12 +91,12 @@ impl Packing {
         self.hf.contains("{e}")
     }
 
-    fn name(&self, layer: &str, expert: usize) -> String {
+    pub(super) fn name(&self, layer: &str, expert: usize) -> String {
         self.hf.replace("{e}", &expert.to_string()).replace("{}", layer)
     }
 
     /// The layer and the expert of a tensor with such a name.
-    fn parse<'a>(&self, name: &'a str) -> Option<(&'a str, usize)> {
+    pub(super) fn parse<'a>(&self, name: &'a str) -> Option<(&'a str, usize)> {
         let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
         let (before, after) = self.hf.split_once("{}")?;
         let rest = name.strip_prefix(before)?;
@@ -131,7 +132,7 @@ impl Architecture {
     /// Where the rows of a canonical feed-forward matrix are in a checkpoint, or would be: one piece for each expert, or one.
     /// None where the name is of another tensor, or of one that no other holds.
     pub fn pieces(&self, checkpoint: &Checkpoint, config: &DecoderConfig, canonical: &str) -> Option<Vec<Piece>> {
-        let (layer, part) = split(canonical)?;
+        let (layer, part) = layer_and_part(canonical)?;
         let stack = Stack::of(config, part)?;
         let has = |name: &str| checkpoint.tensor_info(name).is_some();
         if let Some(tensor) = self.file_name(checkpoint, canonical).filter(|name| has(name)) {
@@ -154,13 +155,14 @@ impl Architecture {
         };
         let present = |pieces: &Vec<Piece>| pieces.first().is_some_and(|piece| has(&piece.tensor));
         let written = || self.packings.iter().filter(|packing| (packing.written)(config)).find_map(of);
-        self.packings.iter().filter_map(of).find(present).or_else(written)
+        self.packings.iter().chain(self.mlx_packings()).filter_map(of).find(present).or_else(written)
     }
 
     /// The canonical tensors that begin with this tensor of a Hugging Face file, as [`HfNames::plain`] names it, put together
     /// from the checkpoint's. None where the tensor is no packing; nothing where others begin those that it has a part in.
     pub fn unpacked(&self, checkpoint: &Checkpoint, config: &DecoderConfig, plain: &str) -> Option<Vec<Assembly>> {
-        let found = self.packings.iter().find_map(|packing| Some((packing, packing.parse(plain)?)));
+        let found =
+            self.packings.iter().chain(self.mlx_packings()).find_map(|packing| Some((packing, packing.parse(plain)?)));
         let (packing, (layer, expert)) = found?;
         let assembly = |part: &&str| {
             let name = format!("blk.{layer}.{part}.weight");
@@ -173,9 +175,23 @@ impl Architecture {
     /// The tensors of a Hugging Face file that begin with this canonical tensor. None where it is written under a name of its
     /// own; nothing where another tensor begins those that it has a part in.
     pub fn packed(&self, config: &DecoderConfig, canonical: &str) -> Option<Vec<Assembly>> {
-        let (layer, part) = split(canonical)?;
-        let written = |packing: &&Packing| (packing.written)(config) && packing.holds.contains(&part);
-        let packing = self.packings.iter().find(written)?;
+        self.packed_where(config, canonical, |packing| (packing.written)(config))
+    }
+
+    /// As [`Self::packed`], for a folder whose `model_type` is known.
+    pub fn packed_for(&self, config: &DecoderConfig, model_type: &str, canonical: &str) -> Option<Vec<Assembly>> {
+        let hybrid = model_type == HYBRID.0;
+        self.packed_where(config, canonical, |packing| hybrid || (packing.written)(config))
+    }
+
+    fn packed_where(
+        &self,
+        config: &DecoderConfig,
+        canonical: &str,
+        written: impl Fn(&Packing) -> bool,
+    ) -> Option<Vec<Assembly>> {
+        let (layer, part) = layer_and_part(canonical)?;
+        let packing = self.packings.iter().find(|packing| packing.holds.contains(&part) && written(packing))?;
         if packing.holds.first() != Some(&part) {
             return Some(Vec::new());
         }
@@ -200,13 +216,6 @@ impl Architecture {
         }
         let pieces = (0..own.experts()).flat_map(of_expert).collect();
         Some(vec![Assembly { name: packing.name(layer, 0), shape: own.shape(), pieces }])
-    }
-
-    /// The name that a canonical tensor of all experts has in MLX's files.
-    pub fn mlx_experts(&self, canonical: &str) -> Option<String> {
-        let (layer, part) = split(canonical)?;
-        let of_mlx = |packing: &&Packing| packing.hf.contains(".switch_mlp.") && packing.holds == [part];
-        self.packings.iter().find(of_mlx).map(|packing| packing.name(layer, 0))
     }
 
     /// Whether its layers are mixtures of experts.

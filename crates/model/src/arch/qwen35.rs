@@ -174,9 +174,7 @@ pub fn write_hf(decoder: &DecoderConfig, out: &mut Map<String, Value>) {
 pub fn write_gguf(architecture: &str, decoder: &DecoderConfig, out: &mut MetadataBuilder) {
     let key = |name: &str| format!("{architecture}.{name}");
     let linear: Vec<bool> = decoder.layer_types.iter().map(|layer| layer.mixer == MixerType::DeltaNet).collect();
-    let is_period =
-        |period: &usize| linear.iter().enumerate().all(|(i, linear)| *linear != (i + 1).is_multiple_of(*period));
-    let interval = (1..=linear.len()).find(is_period).unwrap_or(PERIOD);
+    let interval = decoder.period(|layer| layer.mixer == MixerType::Attention).unwrap_or(PERIOD);
     if let Some(net) = &decoder.delta_net {
         out.set(&key("ssm.conv_kernel"), &(net.taps as u32));
         out.set(&key("ssm.state_size"), &(net.key_dim as u32));

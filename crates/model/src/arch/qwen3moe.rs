@@ -38,10 +38,6 @@ pub const PACKINGS: &[Packing] = &[
         written: |_| false,
     },
     Packing { hf: "model.layers.{}.mlp.experts.down_proj", holds: &["ffn_down_exps"], written: |_| false },
-    // MLX's.
-    Packing { hf: "model.layers.{}.mlp.switch_mlp.gate_proj.weight", holds: &["ffn_gate_exps"], written: |_| false },
-    Packing { hf: "model.layers.{}.mlp.switch_mlp.up_proj.weight", holds: &["ffn_up_exps"], written: |_| false },
-    Packing { hf: "model.layers.{}.mlp.switch_mlp.down_proj.weight", holds: &["ffn_down_exps"], written: |_| false },
 ];
 
 /// Files say how wide experts are; else they share the feed-forward layer's width. Weights are normalized.

@@ -7,6 +7,8 @@ use kernels::simd::TierError;
 use model::ModelError;
 use model::tokenizer::TokenizerError;
 
+use super::plan::To;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     #[error(transparent)]
@@ -28,10 +30,6 @@ pub enum ConvertError {
     /// Numbers that the mode does not have.
     #[error("expected bits and groups of MLX, found {}", described(layout))]
     Layout { layout: Layout },
-
-    /// Experts that MLX's files have in other tensors than Hugging Face's.
-    #[error("tensor {tensor}: expected a decoder without mixtures of experts, to quantize it")]
-    Experts { tensor: String },
 
     #[error("tensor {tensor}: its values are too large for {dtype}")]
     TooLarge { tensor: String, dtype: DType },
@@ -59,6 +57,10 @@ impl ConvertError {
             Self::Format(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::AlreadyGguf => Some("`edgeling quantize` changes the type of a GGUF file; `--to hf` makes a folder"),
+            Self::Quantized { to, .. } if *to == To::Gguf.name() => Some(
+                "say what to decode it to, as `--dtype f16`; the quality stays that of the quantized file. `edgeling quantize` \
+                 gives the result another type",
+            ),
             Self::Quantized { .. } => Some(
                 "say what to decode it to, as `--dtype f16`; the quality stays that of the quantized file. `--to mlx --bits 4` \
                  quantizes it anew",

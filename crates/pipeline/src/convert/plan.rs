@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use formats::gguf::NewTensor;
-use formats::mlx::Layout;
+use formats::mlx::{Layout, Mode};
 use formats::{Checkpoint, TensorInfo};
 use kernels::DType;
 use model::arch::{Architecture, DecoderConfig, Piece, Ternary};
@@ -146,10 +146,16 @@ impl Types {
         self.dtype.or_else(|| self.to.keeps(found)).unwrap_or(DType::F16)
     }
 
-    /// The type of a matrix with rows of `cols` values, and if it is quantized anew, the type of its values before.
-    pub fn matrix(&self, found: DType, cols: usize) -> (DType, Option<DType>) {
+    /// The type of a matrix with rows of `cols` values, and if it is quantized anew, the type of its values before. `eight_bits`
+    /// where mlx-lm takes 8 bits in groups of 64 for any that is asked for.
+    pub fn matrix(&self, found: DType, cols: usize, eight_bits: bool) -> (DType, Option<DType>) {
+        const EIGHT_BITS: Layout = Layout { mode: Mode::Affine, bits: 8, group: 64 };
         let float = self.dtype.unwrap_or(if found.is_float() { found } else { DType::F16 });
-        let anew = self.layout.and_then(|layout| layout.dtype(float)).filter(|dtype| cols.is_multiple_of(dtype.block));
+        let asked = self.layout.filter(|layout| cols.is_multiple_of(layout.group));
+        let layout = asked.map(|layout| if eight_bits { EIGHT_BITS } else { layout });
+        let anew = layout
+            .and_then(|layout| layout.dtype_of_rows(cols, float))
+            .filter(|dtype| cols.is_multiple_of(dtype.block));
         anew.map_or_else(|| (self.kept(found), None), |dtype| (dtype, Some(float)))
     }
 }
@@ -183,11 +189,14 @@ pub(super) fn is_conv(canonical: &str) -> bool {
     canonical.ends_with(".ssm_conv1d.weight") || canonical.ends_with(".shortconv.conv.weight")
 }
 
-/// The shape that a tensor of this shape gets: the weights of a convolution have one axis more in Hugging Face files.
+/// The shape that a tensor of this shape gets: the weights of a convolution have one axis more in Hugging Face files, and
+/// where mlx-lm has transformed them, that one at the end.
 pub(super) fn shape_of(canonical: &str, shape: &[usize], to: To) -> Vec<usize> {
     match (shape, to) {
-        ([channels, 1, taps], To::Gguf) if is_conv(canonical) => vec![*channels, *taps],
-        ([channels, taps], To::HuggingFace | To::Mlx) if is_conv(canonical) => vec![*channels, 1, *taps],
+        ([channels, 1, taps] | [channels, taps, 1], To::Gguf) if is_conv(canonical) => vec![*channels, *taps],
+        ([channels, taps] | [channels, taps, 1], To::HuggingFace | To::Mlx) if is_conv(canonical) => {
+            vec![*channels, 1, *taps]
+        }
         _ => shape.to_vec(),
     }
 }

@@ -160,6 +160,8 @@ fn stream(
     // A vector is one row, unless its values are what is reordered.
     let cols = match (&tensor.shape[..], order) {
         ([_], Some(_)) | ([], _) => 1,
+        // A convolution as mlx-lm has transformed it: a row is a channel.
+        ([_, taps, 1], Some(_)) => *taps,
         (shape, _) => shape.last().copied().unwrap_or(1),
     };
     let rows = tensor.shape.iter().product::<usize>().checked_div(cols).unwrap_or(0);

@@ -241,3 +241,111 @@ fn matrices_are_quantized_anew_when_asked() {
         }
     }
 }
+
+/// What `config.json` says under a key.
+fn setting(checkpoint: &Checkpoint, key: &str) -> serde_json::Value {
+    let Config::HuggingFace(config) = checkpoint.config() else { unreachable!("a folder") };
+    config.find(key).cloned().unwrap_or_default()
+}
+
+/// mlx-lm's classes have the experts of a layer in one tensor for each matrix, and renames of their own.
+#[test]
+fn mixtures_have_the_tensors_of_mlx_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints");
+    let (mlx, back) = (folder.path().join("mlx"), folder.path().join("back"));
+    let options = ConvertOptions::default();
+    let has =
+        |all: &BTreeMap<String, (Vec<usize>, DType, Vec<u8>)>, part: &str| all.keys().any(|name| name.contains(part));
+    for case in [
+        "granite4",
+        "granite4-experts",
+        "granite4-nope",
+        "granitemoe",
+        "granitemoeshared",
+        "lfm2moe",
+        "olmoe",
+        "qwen2moe",
+        "qwen35",
+        "qwen35moe",
+        "qwen3moe",
+    ] {
+        let source = Checkpoint::open(&checkpoints.join(case)).unwrap();
+        to_mlx(&source, &mlx, options, &mut |_| true).unwrap();
+        let made = Checkpoint::open(&mlx).unwrap();
+        let found = tensors(&made);
+        assert!(
+            !has(&found, ".experts.") && !has(&found, "block_sparse_moe.input_linear"),
+            "{case}: {:?}",
+            found.keys()
+        );
+        let experts = setting(&source, "num_experts").as_u64().or(setting(&source, "num_local_experts").as_u64());
+        assert_eq!(has(&found, ".switch_mlp.down_proj.weight"), experts.is_some_and(|n| n > 0), "{case}");
+        to_hf(&made, &back, options, &mut |_| true).unwrap();
+        assert!(tensors(&Checkpoint::open(&back).unwrap()) == tensors(&source), "{case}");
+        let from_file = checkpoints.join(case).join("model.gguf");
+        if from_file.exists() {
+            to_mlx(&Checkpoint::open(&from_file).unwrap(), &mlx, options, &mut |_| true).unwrap();
+            assert!(tensors(&Checkpoint::open(&mlx).unwrap()) == found, "{case} from a file");
+        }
+    }
+}
+
+/// As transformers keeps experts in memory: MLX's stacks are the same rows.
+#[test]
+fn stacked_experts_are_those_of_mlx() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mlx, back) = (folder.path().join("mlx"), folder.path().join("back"));
+    for case in ["granitemoe-stacked", "qwen3moe-stacked"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/checkpoints").join(case);
+        let source = Checkpoint::open(&path).unwrap();
+        let expected = model::build_plan(&source).unwrap();
+        to_mlx(&source, &mlx, ConvertOptions::default(), &mut |_| true).unwrap();
+        to_hf(&Checkpoint::open(&mlx).unwrap(), &back, ConvertOptions::default(), &mut |_| true).unwrap();
+        for made in [&mlx, &back] {
+            let found = model::build_plan(&Checkpoint::open(made).unwrap()).unwrap();
+            assert_eq!(found.linears().count(), expected.linears().count());
+            for (expected, found) in expected.linears().zip(found.linears()) {
+                assert!(expected.weight.data[..] == found.weight.data[..], "{case}: {}", found.weight.name);
+            }
+        }
+    }
+}
+
+/// Convolutions with their axes the other way around, and norms that have their 1: in Hugging Face files they are as they were.
+#[test]
+fn what_mlx_has_transformed_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Checkpoint::open(&mlx("qwen35moe-mxfp4")).unwrap();
+    let (file, wide) = (folder.path().join("model.gguf"), folder.path().join("wide"));
+    let again = folder.path().join("again");
+    let options = ConvertOptions { dtype: Some(DType::F32), layout: None };
+    to_hf(&source, &wide, options, &mut |_| true).unwrap();
+    let made = Checkpoint::open(&wide).unwrap();
+    assert_eq!(setting(&made, "model_type"), "qwen3_5_moe_text");
+    let value = |checkpoint: &Checkpoint, name: &str| checkpoint.tensor(name).unwrap().to_f32()[0];
+    let (norm, conv) = ("model.layers.0.input_layernorm.weight", "model.layers.0.linear_attn.conv1d.weight");
+    assert_eq!(value(&made, norm), value(&source, &format!("language_model.{norm}")) - 1.0);
+    let shape = |checkpoint: &Checkpoint, name: &str| checkpoint.tensor(name).unwrap().shape;
+    assert_eq!((shape(&made, conv)[1], shape(&source, &format!("language_model.{conv}"))[2]), (1, 1));
+    to_gguf(&source, &file, options, &mut |_| true).unwrap();
+    let file = Checkpoint::open(&file).unwrap();
+    to_hf(&file, &again, options, &mut |_| true).unwrap();
+    let but_decays = |checkpoint: &Checkpoint| {
+        let mut all = tensors(checkpoint);
+        all.retain(|name, _| !name.ends_with("A_log"));
+        all
+    };
+    assert!(but_decays(&Checkpoint::open(&again).unwrap()) == but_decays(&made));
+    let [expected, wide, file] = [&source, &made, &file].map(|checkpoint| model::build_plan(checkpoint).unwrap());
+    let values = |weight: &Weight| {
+        let mut values = vec![0.0; weight.rows * weight.cols];
+        (weight.dtype.decode)(&weight.data, &mut values);
+        values
+    };
+    for (expected, found) in expected.linears().zip(wide.linears()) {
+        assert_eq!(values(&expected.weight), values(&found.weight), "{}", found.weight.name);
+    }
+    // Value heads have another order there, and decays are exponentials.
+    assert_eq!(expected.linears().count(), file.linears().count());
+}

@@ -6,14 +6,19 @@ use std::path::Path;
 use formats::gguf::NewTensor;
 use formats::mlx::{Layout, Quantization};
 use formats::safetensors::SafetensorsWriter;
-use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder, TensorInfo};
+use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder};
 use kernels::DType;
 use kernels::quant::GroupAffine;
 use kernels::simd::Tier;
-use model::arch::{Architecture, Assembly, DecoderConfig, HfNames, Piece, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
+use model::arch::{
+    Architecture, Assembly, DecoderConfig, HfNames, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT, mlx_has_eight_bits,
+    name_for_hf,
+};
 use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value, json};
 
+use super::folder_tensors::{Folder, Target};
+use super::older_keys;
 use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, is_shared_gate, orders_of, shape_of};
 use super::stream::{Change, is_exact, stream_all};
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
@@ -77,31 +82,37 @@ fn to_folder(
     // Checks every tensor's presence and shape.
     model::build_plan(source)?;
     let types = Types::new(source, to, options)?;
-    let settings = match source.config() {
-        Config::Gguf(_) => Some(settings(source, architecture, &config)?),
-        Config::HuggingFace(_) => None,
-    };
-    let plus_one = settings.as_ref().is_some_and(|settings| settings.read.norms.plus_one);
-    let steps = steps(source, architecture, &config, &types, plus_one, tier)?;
-    let folder = NewFolder::create(target)?;
-    let dtype = float_type(&steps);
-    let quantization = quantization(&steps, options);
-    match (source.config(), settings) {
-        (Config::Gguf(metadata), settings) => {
-            let tokenizer = GgufVocabulary::of(metadata)?;
-            let json = settings.map(|settings| settings.json).unwrap_or_default();
-            write_settings(source, json, &config, (dtype, quantization), &tokenizer, &folder)?;
+    let (mut json, plus_one) = match source.config() {
+        Config::Gguf(_) => {
+            let settings = settings(source, architecture, &config)?;
+            (settings.json, settings.read.norms.plus_one)
         }
-        (Config::HuggingFace(hf), _) => {
-            let mut config = hf.value().as_object().cloned().unwrap_or_default();
-            set_dtype(&mut config, dtype);
+        Config::HuggingFace(hf) => {
+            let mut json = hf.value().as_object().cloned().unwrap_or_default();
             if Quantization::of(hf)?.is_some() {
-                Quantization::erase(&mut config);
+                Quantization::erase(&mut json);
             }
-            if let Some(quantization) = quantization {
-                quantization.write(&mut config);
-            }
-            folder.write("config.json", &pretty(&Value::Object(config)))?;
+            (json, false)
+        }
+    };
+    match to {
+        To::Mlx => {
+            older_keys::add(&mut json);
+            architecture.name_for_mlx(&config, &mut json);
+        }
+        _ => name_for_hf(&mut json),
+    }
+    let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let steps = steps(source, architecture, &config, &types, (plus_one, model_type), tier)?;
+    let folder = NewFolder::create(target)?;
+    set_dtype(&mut json, float_type(&steps));
+    if let Some(quantization) = quantization(&steps, options) {
+        quantization.write(&mut json);
+    }
+    match source.config() {
+        Config::Gguf(metadata) => write_settings(source, json, &config, &GgufVocabulary::of(metadata)?, &folder)?,
+        Config::HuggingFace(_) => {
+            folder.write("config.json", &pretty(&Value::Object(json)))?;
             copy_settings(source.path(), &folder)?;
         }
     }
@@ -136,47 +147,61 @@ fn steps(
     architecture: &'static Architecture,
     config: &DecoderConfig,
     types: &Types,
-    plus_one: bool,
+    (plus_one, model_type): (bool, &str),
     tier: Tier,
 ) -> Result<Vec<Step>, ConvertError> {
     let from_gguf = matches!(source.config(), Config::Gguf(_));
-    let names = HfNames::of(source);
-    let plain = |name: &str| names.plain(name).unwrap_or_else(|| name.to_owned());
+    let (names, to) = (HfNames::of(source), types.to);
+    let folder = Folder { source, architecture, config, to };
+    let eight_bits = |canonical: &str| mlx_has_eight_bits(model_type, canonical);
+    let untransformed = to == To::HuggingFace && architecture.is_transformed(source, config);
     let mut steps = Vec::new();
     for info in source.tensors() {
+        let plain = if from_gguf { Some(info.name.clone()) } else { names.plain(&info.name) };
+        let Some(plain) = plain.or_else(|| (to == To::HuggingFace).then(|| info.name.clone())) else {
+            // mlx-lm's folders have the language model alone.
+            continue;
+        };
         let follows = [ROPE_FREQS, ROPE_LONG, ROPE_SHORT].contains(&info.name.as_str())
             || info.name.ends_with(".rotary_emb.inv_freq");
         let guesses = from_gguf && config.is_guessing(&info.name);
-        if follows || guesses || (config.tied && info.name == "lm_head.weight") {
+        if follows || guesses || (config.tied && plain == "lm_head.weight") {
             continue;
         }
         let found = source.tensor(&info.name)?.dtype;
-        if let Some(assemblies) = assemblies(source, architecture, config, types, info)? {
-            for Assembly { name, shape, pieces } in assemblies {
-                let (dtype, float) = types.matrix(found, shape.last().copied().unwrap_or(1));
+        if let Some(targets) = folder.targets(info) {
+            for Target { canonical, assembly: Assembly { name, shape, pieces } } in targets {
+                let cols = shape.last().copied().unwrap_or(1);
+                let (dtype, float) = types.matrix(found, cols, eight_bits(&canonical));
                 let target = NewTensor { name, dtype, shape };
                 steps.push(Step { float, ..Step::plain(Part::of(pieces), target) });
             }
             continue;
         }
-        let (canonical, name) = if from_gguf {
-            (Some(info.name.clone()), architecture.to_hf(&info.name))
-        } else {
-            (None, Some(info.name.clone()))
+        let known = if from_gguf { Some(info.name.clone()) } else { architecture.to_canonical(&plain) };
+        let name = match from_gguf {
+            true => architecture.to_hf(&info.name),
+            false => Some(names.plain(&info.name).map_or_else(|| info.name.clone(), |plain| folder.nested(&plain))),
         };
         let name =
             name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
-        let row = canonical.as_deref().is_some_and(is_shared_gate) && info.shape.len() == 1;
+        let row = from_gguf && is_shared_gate(&info.name) && info.shape.len() == 1;
         let mut shape: Vec<usize> = row.then_some(1).into_iter().chain(info.shape.iter().copied()).collect();
         let (mut change, mut orders) = (Change::None, (None, None));
-        if let Some(canonical) = canonical {
-            change = change_of(plus_one, &canonical, To::HuggingFace);
-            orders = orders_of(architecture, config, &canonical, To::HuggingFace);
-            shape = shape_of(&canonical, &shape, To::HuggingFace);
+        if let Some(canonical) = known.as_deref().filter(|_| from_gguf || untransformed) {
+            change = change_of(plus_one || untransformed, canonical, To::HuggingFace);
+            shape = shape_of(canonical, &shape, To::HuggingFace);
+            if from_gguf {
+                orders = orders_of(architecture, config, canonical, To::HuggingFace);
+            } else if change == Change::Logarithm {
+                change = Change::None;
+            }
         }
-        let known = if from_gguf { Some(info.name.clone()) } else { architecture.to_canonical(&plain(&info.name)) };
-        let matrix = shape.len() == 2 && known.is_some_and(|name| name.ends_with(".weight") && !is_router(&name));
-        let (dtype, float) = if matrix { types.matrix(found, shape[1]) } else { (types.kept(found), None) };
+        let matrix = known.filter(|name| shape.len() == 2 && name.ends_with(".weight"));
+        let (dtype, float) = match matrix {
+            Some(canonical) => types.matrix(found, shape[1], eight_bits(&canonical)),
+            None => (types.kept(found), None),
+        };
         let (target, (rows, columns)) = (NewTensor { name, dtype, shape }, orders);
         steps.push(Step { rows, columns, change, float, ..Step::plain(Part::whole(&info.name), target) });
     }
@@ -186,41 +211,16 @@ fn steps(
             // What is put together is a matrix.
             let [Part { tensor, rows: None }] = &step.parts[..] else { continue };
             let narrow = step.target.shape.len() < 2 || is_router(tensor) || is_conv(tensor);
-            if narrow && is_exact(&source.tensor(tensor)?, step.change, main, tier) {
-                step.target.dtype = main;
+            if !narrow || !is_exact(&source.tensor(tensor)?, step.change, main, tier) {
+                continue;
             }
+            (step.target.dtype, step.float) = match step.float {
+                Some(_) => types.matrix(main, step.target.shape[1], eight_bits(tensor)),
+                None => (main, None),
+            };
         }
     }
     Ok(steps)
-}
-
-/// The tensors of the result that begin with this one and are put together from several, or are parts of it: nothing where
-/// another begins those. None where the tensor is written as it is.
-fn assemblies(
-    source: &Checkpoint,
-    architecture: &Architecture,
-    config: &DecoderConfig,
-    types: &Types,
-    info: &TensorInfo,
-) -> Result<Option<Vec<Assembly>>, ConvertError> {
-    let from_gguf = matches!(source.config(), Config::Gguf(_));
-    let stacks = types.to == To::Mlx && config.experts.is_some();
-    let of_mlx = |canonical: Assembly| match architecture.mlx_experts(&canonical.name) {
-        Some(name) => Ok(Assembly { name, ..canonical }),
-        None => Err(ConvertError::Experts { tensor: info.name.clone() }),
-    };
-    if from_gguf && !(stacks && info.name.contains("_exps.")) {
-        return Ok(architecture.packed(config, &info.name));
-    }
-    if from_gguf {
-        let rows = info.shape.iter().rev().skip(1).product();
-        let piece = Piece { tensor: info.name.clone(), shape: info.shape.clone(), rows: 0..rows };
-        return of_mlx(Assembly { name: info.name.clone(), shape: info.shape.clone(), pieces: vec![piece] })
-            .map(|assembly| Some(vec![assembly]));
-    }
-    let plain = HfNames::of(source).plain(&info.name).filter(|_| stacks);
-    let found = plain.and_then(|plain| architecture.unpacked(source, config, &plain));
-    found.map(|found| found.into_iter().map(of_mlx).collect()).transpose()
 }
 
 /// `config.json`, as far as it describes the decoder.
@@ -259,15 +259,18 @@ fn settings(
     Ok(Settings { json, read })
 }
 
-/// The type of most values that are not quantized, or of most scales.
+/// The type of most values that are not quantized, or were not before, or of most scales; of vectors where no matrix has one.
 fn float_type(steps: &[Step]) -> DType {
-    let float = |step: &Step| match GroupAffine::of(step.target.dtype) {
-        Some(affine) => Some(affine.scales),
-        None => Some(step.target.dtype).filter(|dtype| dtype.is_float()),
+    let float = |step: &Step| {
+        let scales = GroupAffine::of(step.target.dtype).map(|affine| affine.scales);
+        step.float.or(scales).or(Some(step.target.dtype).filter(|dtype| dtype.is_float()))
     };
-    let matrices = || steps.iter().filter(|step| step.target.shape.len() > 1);
-    let values = |step: &Step| step.target.shape.iter().product::<usize>();
-    let of = |dtype: DType| matrices().filter(|s| float(s) == Some(dtype)).map(values).sum::<usize>();
+    let is_matrix = |step: &Step| step.target.shape.len() > 1;
+    let vectors_too = !steps.iter().any(|step| is_matrix(step) && float(step).is_some());
+    let of = |dtype: DType| -> usize {
+        let counted = steps.iter().filter(|step| (vectors_too || is_matrix(step)) && float(step) == Some(dtype));
+        counted.map(|step| step.target.shape.iter().product::<usize>()).sum()
+    };
     [DType::F32, DType::F16, DType::BF16].into_iter().max_by_key(|dtype| of(*dtype)).unwrap_or(DType::F32)
 }
 
@@ -288,16 +291,11 @@ fn write_settings(
     source: &Checkpoint,
     mut settings: Map<String, Value>,
     config: &DecoderConfig,
-    (dtype, quantization): (DType, Option<Quantization>),
     tokenizer: &GgufVocabulary,
     folder: &NewFolder,
 ) -> Result<(), ConvertError> {
     let generation = source.generation_defaults()?;
     add_token_ids(&generation, &mut settings);
-    set_dtype(&mut settings, dtype);
-    if let Some(quantization) = quantization {
-        quantization.write(&mut settings);
-    }
     folder.write("config.json", &pretty(&Value::Object(settings)))?;
     folder.write("generation_config.json", &pretty(&generation_config(&generation)))?;
     folder.write("tokenizer.json", tokenizer.to_tokenizer_json()?.to_string().as_bytes())?;
