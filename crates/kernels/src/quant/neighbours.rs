@@ -45,7 +45,14 @@ impl<S: Simd, const G: usize> Group<S, G> {
     #[inline(always)]
     pub unsafe fn new(x: &[f32; G], w: &[f32; G]) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self { x: x.map(|v| S::splat(v)), w: w.map(|v| S::splat(v)) } }
+        unsafe {
+            let zero = S::splat(0.0);
+            let mut group = Self { x: [zero; G], w: [zero; G] };
+            for i in 0..G {
+                (group.x[i], group.w[i]) = (S::splat(x[i]), S::splat(w[i]));
+            }
+            group
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! least-squares scale and how much it explains; the first of the best wins. Then groups of eight values go to the entry
 //! with these places, or to the best of its neighbours.
 //!
-//! Sixteen sub-blocks are searched side by side, one in each lane.
+//! Sixteen sub-blocks are searched side by side, one in each lane. Arrays of vectors are written out: what `map` of an array
+//! calls is compiled without the instructions of the tier, and is not inlined.
 
 use std::sync::LazyLock;
 
@@ -127,12 +128,14 @@ pub(super) unsafe fn one_sign<S: Simd>([xs, ws]: &Sums<33>) -> [Option<Split>; L
         let mut upper = [[(all_x, all_w); 2]; 33];
         for (upper, (x, w)) in upper.iter_mut().zip(xs.iter().zip(ws)) {
             let (x, w) = (S::sub(all_x, load(x)), S::sub(all_w, load(w)));
-            *upper = SIGNS.map(|q| (S::mul(x, S::splat(q[2])), square(w, q[2])));
+            let of = |q: [f32; 3]| (S::mul(x, S::splat(q[2])), square(w, q[2]));
+            *upper = [of(MORE), of(LESS)];
         }
         let mut best = Best::<S>::new();
         for low in 0..33 {
             let (low_x, low_w) = (load(&xs[low]), load(&ws[low]));
-            let lower = SIGNS.map(|q| (S::mul(low_x, S::splat(q[0])), square(low_w, q[0])));
+            let of = |q: [f32; 3]| (S::mul(low_x, S::splat(q[0])), square(low_w, q[0]));
+            let lower = [of(MORE), of(LESS)];
             for high in low..33 {
                 let (x, w) = (S::sub(load(&xs[high]), low_x), S::sub(load(&ws[high]), low_w));
                 for (sign, q) in SIGNS.iter().enumerate() {
@@ -160,28 +163,27 @@ pub(super) unsafe fn two_signs<S: Simd>(halves: &[Sums<17>; 2]) -> [Option<Split
     // SAFETY: the caller's promise; every row has 16 lanes.
     unsafe {
         let load = |row: &[f32; LANES]| S::load(row.as_ptr());
-        let all = halves.each_ref().map(|[x, w]| {
-            TOP.map(|q| {
-                let (q, x, w) = (S::splat(q), load(&x[16]), load(&w[16]));
-                (S::mul(x, q), S::mul(S::mul(w, q), q))
-            })
-        });
+        let of = |half: usize, sign: usize| {
+            let [x, w] = &halves[half];
+            let (q, x, w) = (S::splat(TOP[sign]), load(&x[16]), load(&w[16]));
+            (S::mul(x, q), S::mul(S::mul(w, q), q))
+        };
+        let all = [[of(0, 0), of(0, 1)], [of(1, 0), of(1, 1)]];
         let mut best = Best::<S>::new();
         for low in 0..17 {
-            let lower = [0, 1].map(|half| {
+            let of = |half: usize, sign: usize| {
                 let w = load(&halves[half][1][low]);
-                [0, 1].map(|sign| S::add(all[half][sign].1, S::mul(w, S::splat(STEPS[sign][0]))))
-            });
+                S::add(all[half][sign].1, S::mul(w, S::splat(STEPS[sign][0])))
+            };
+            let lower = [[of(0, 0), of(0, 1)], [of(1, 0), of(1, 1)]];
             for high in low..17 {
-                let sums: [[(S::F, S::F); 2]; 2] = [0, 1].map(|half| {
+                let of = |half: usize, sign: usize| {
                     let [x, w] = &halves[half];
                     let below = S::add(load(&x[low]), load(&x[high]));
-                    let w = load(&w[high]);
-                    [0, 1].map(|sign| {
-                        let step = S::mul(w, S::splat(STEPS[sign][1]));
-                        (S::sub(all[half][sign].0, below), S::add(lower[half][sign], step))
-                    })
-                });
+                    let step = S::mul(load(&w[high]), S::splat(STEPS[sign][1]));
+                    (S::sub(all[half][sign].0, below), S::add(lower[half][sign], step))
+                };
+                let sums = [[of(0, 0), of(0, 1)], [of(1, 0), of(1, 1)]];
                 for sign in 0..4 {
                     let (first, second) = (sums[0][sign / 2], sums[1][sign % 2]);
                     let (sum_xq, sum_qq) = (S::add(first.0, second.0), S::add(first.1, second.1));
