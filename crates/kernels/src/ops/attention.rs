@@ -400,7 +400,10 @@ impl<K: Stored> Attention<'_, K> {
             self.0.prepare::<S>();
             let Scratch { queries, quantized, .. } = &mut *self.0.scratch;
             quantized.set_cols(stride - PAD);
-            (0..rows).for_each(|row| K::query::<S>(quantized, row, queries.as_ptr().add(row * stride)));
+            // A closure here would be compiled without the tier's instructions.
+            for row in 0..rows {
+                K::query::<S>(quantized, row, queries.as_ptr().add(row * stride));
+            }
         }
     }
 
