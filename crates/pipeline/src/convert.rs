@@ -5,9 +5,11 @@
 
 mod error;
 mod exact;
+mod folder_settings;
 mod plan;
 mod probe;
 mod stream;
+mod ternary;
 #[cfg(test)]
 mod tests;
 mod to_gguf;
@@ -46,4 +48,6 @@ pub struct Converted {
     pub tensors: usize,
     /// Bytes of all tensors' data.
     pub bytes: u64,
+    /// Tensors of the source that are no part of its language model: what sees or hears, and layers that guess further tokens.
+    pub left_out: Vec<String>,
 }

@@ -170,9 +170,29 @@ impl Architecture {
         if expert > 0 { Some(Vec::new()) } else { Some(packing.holds.iter().filter_map(assembly).collect()) }
     }
 
-    /// The tensors of a Hugging Face file that begin with this canonical tensor. None where it is written under a name of its
-    /// own; nothing where another tensor begins those that it has a part in.
-    pub fn packed(&self, config: &DecoderConfig, canonical: &str) -> Option<Vec<Assembly>> {
+    /// The canonical tensors that a tensor of a GGUF file holds: itself, or the fused gates and ups of all experts.
+    pub fn held(name: &str) -> Vec<String> {
+        match FUSED.parse(name) {
+            Some((layer, _)) => FUSED.holds.iter().map(|part| format!("blk.{layer}.{part}.weight")).collect(),
+            None => vec![name.to_owned()],
+        }
+    }
+
+    /// The tensors of a Hugging Face file that begin with this canonical tensor, put together from a GGUF file's. None where it
+    /// is written under a name of its own; nothing where another tensor begins those that it has a part in.
+    pub fn packed(&self, checkpoint: &Checkpoint, config: &DecoderConfig, canonical: &str) -> Option<Vec<Assembly>> {
+        let mut assemblies = self.packed_of_canonical(config, canonical)?;
+        for piece in assemblies.iter_mut().flat_map(|assembly| &mut assembly.pieces) {
+            if checkpoint.tensor_info(&piece.tensor).is_none() {
+                let expert = piece.rows.start / piece.rows.len().max(1);
+                *piece = self.pieces(checkpoint, config, &piece.tensor)?.into_iter().nth(expert)?;
+            }
+        }
+        Some(assemblies)
+    }
+
+    /// As [`Self::packed`], of a file with all canonical tensors.
+    fn packed_of_canonical(&self, config: &DecoderConfig, canonical: &str) -> Option<Vec<Assembly>> {
         let (layer, part) = split(canonical)?;
         let written = |packing: &&Packing| (packing.written)(config) && packing.holds.contains(&part);
         let packing = self.packings.iter().find(written)?;

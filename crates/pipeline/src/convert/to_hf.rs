@@ -5,37 +5,23 @@ use std::path::Path;
 
 use formats::gguf::NewTensor;
 use formats::mlx::{Layout, Quantization};
-use formats::safetensors::SafetensorsWriter;
-use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder, TensorInfo};
+use formats::safetensors::{FolderTensor, SafetensorsWriter};
+use formats::{Checkpoint, Config, NewFolder, TensorInfo};
 use kernels::DType;
 use kernels::quant::GroupAffine;
 use kernels::simd::Tier;
-use model::arch::{Architecture, Assembly, DecoderConfig, HfNames, Piece, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
+use model::arch::{Architecture, Assembly, DecoderConfig, HfNames, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 use model::tokenizer::{GgufVocabulary, Tokenizer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::folder_settings::{copy_settings, pretty, set_dtype, write_settings};
 use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, is_shared_gate, orders_of, shape_of};
 use super::stream::{Change, is_exact, stream_all};
+use super::ternary::ForFolder;
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
 /// What the hub and its tools expect of one file.
 const SHARD_BYTES: u64 = 5_000_000_000;
-/// Files beside the weights that go from folder to folder as they are.
-const SETTINGS: [&str; 13] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "README.md",
-    "LICENSE",
-    "LICENSE.txt",
-    "NOTICE",
-];
 
 /// Writes the checkpoint as the folder `target`, which appears when it is whole and replaces what stood there.
 ///
@@ -75,14 +61,18 @@ fn to_folder(
     let architecture = Architecture::of(source)?;
     let config = architecture.config(source)?;
     // Checks every tensor's presence and shape.
-    model::build_plan(source)?;
-    let types = Types::new(source, to, options)?;
+    let plan = model::shape_plan(source)?;
+    let ternary = ForFolder::new(source, &config, architecture.is_bitnet(), &plan, options, tier)?;
+    let types = Types::new(source, to, options, |tensor| ternary.keeps(tensor))?;
     let settings = match source.config() {
-        Config::Gguf(_) => Some(settings(source, architecture, &config)?),
+        Config::Gguf(_) => {
+            let config = DecoderConfig { ternary: ternary.kind(), ..config.clone() };
+            Some(settings(source, architecture, &config)?)
+        }
         Config::HuggingFace(_) => None,
     };
     let plus_one = settings.as_ref().is_some_and(|settings| settings.read.norms.plus_one);
-    let steps = steps(source, architecture, &config, &types, plus_one, tier)?;
+    let (steps, left_out) = steps(source, architecture, &config, &types, &ternary, plus_one, tier)?;
     let folder = NewFolder::create(target)?;
     let dtype = float_type(&steps);
     let quantization = quantization(&steps, options);
@@ -95,7 +85,7 @@ fn to_folder(
         (Config::HuggingFace(hf), _) => {
             let mut config = hf.value().as_object().cloned().unwrap_or_default();
             set_dtype(&mut config, dtype);
-            if Quantization::of(hf)?.is_some() {
+            if Quantization::of(hf)?.is_some() || ternary.decodes() {
                 Quantization::erase(&mut config);
             }
             if let Some(quantization) = quantization {
@@ -106,7 +96,7 @@ fn to_folder(
         }
     }
 
-    let tensors: Vec<NewTensor> = steps.iter().map(|step| step.target.clone()).collect();
+    let tensors: Vec<FolderTensor> = steps.iter().flat_map(Step::in_folder).collect();
     let framework = if to == To::Mlx { "mlx" } else { "pt" };
     let mut writer = SafetensorsWriter::create(folder.path(), &tensors, SHARD_BYTES, framework)?;
     let mut write = |name: &str, bytes: &[u8]| writer.write(name, bytes);
@@ -114,13 +104,13 @@ fn to_folder(
     writer.finish()?;
     verify(source, folder.path())?;
     folder.finish()?;
-    Ok(Converted { tensors: tensors.len(), bytes: written })
+    Ok(Converted { tensors: tensors.len(), bytes: written, left_out })
 }
 
 /// Opens what was written: its settings ask for the tensors that it has, and its tokenizer gives the same ids.
 fn verify(source: &Checkpoint, folder: &Path) -> Result<(), ConvertError> {
     let result = Checkpoint::open(folder)?;
-    model::build_plan(&result)?;
+    model::shape_plan(&result)?;
     if matches!(source.config(), Config::Gguf(_)) {
         let open = |checkpoint: &Checkpoint| -> Result<Tokenizer, ConvertError> {
             Ok(Tokenizer::from_files(&checkpoint.tokenizer_files()?)?)
@@ -131,23 +121,38 @@ fn verify(source: &Checkpoint, folder: &Path) -> Result<(), ConvertError> {
 }
 
 /// Vectors and routers, which are F32 in GGUF files, get the matrices' type where that loses nothing, or where it was asked for.
+/// Beside the steps, the tensors that are left out.
 fn steps(
     source: &Checkpoint,
     architecture: &'static Architecture,
     config: &DecoderConfig,
     types: &Types,
+    ternary: &ForFolder,
     plus_one: bool,
     tier: Tier,
-) -> Result<Vec<Step>, ConvertError> {
+) -> Result<(Vec<Step>, Vec<String>), ConvertError> {
     let from_gguf = matches!(source.config(), Config::Gguf(_));
     let names = HfNames::of(source);
     let plain = |name: &str| names.plain(name).unwrap_or_else(|| name.to_owned());
-    let mut steps = Vec::new();
-    for info in source.tensors() {
+    let (mut steps, mut left_out) = (Vec::new(), Vec::new());
+    for info in source.tensors().filter(|info| !ternary.of.factors.contains(&info.name)) {
         let follows = [ROPE_FREQS, ROPE_LONG, ROPE_SHORT].contains(&info.name.as_str())
             || info.name.ends_with(".rotary_emb.inv_freq");
-        let guesses = from_gguf && config.is_guessing(&info.name);
-        if follows || guesses || (config.tied && info.name == "lm_head.weight") {
+        if from_gguf && config.is_guessing(&info.name) {
+            left_out.push(info.name.clone());
+            continue;
+        }
+        if follows || (config.tied && info.name == "lm_head.weight") {
+            continue;
+        }
+        let unknown = || ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name };
+        if let Some(matrix) = ternary.of.matrices.get(&info.name) {
+            let name = if from_gguf { architecture.to_hf(&info.name) } else { Some(info.name.clone()) };
+            let orders = match from_gguf {
+                true => orders_of(architecture, config, &info.name, To::HuggingFace),
+                false => (None, None),
+            };
+            steps.push(ternary.step(&info.name, *matrix, name.ok_or_else(unknown)?, orders, types));
             continue;
         }
         let found = source.tensor(&info.name)?.dtype;
@@ -164,8 +169,7 @@ fn steps(
         } else {
             (None, Some(info.name.clone()))
         };
-        let name =
-            name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
+        let name = name.ok_or_else(unknown)?;
         let row = canonical.as_deref().is_some_and(is_shared_gate) && info.shape.len() == 1;
         let mut shape: Vec<usize> = row.then_some(1).into_iter().chain(info.shape.iter().copied()).collect();
         let (mut change, mut orders) = (Change::None, (None, None));
@@ -191,7 +195,7 @@ fn steps(
             }
         }
     }
-    Ok(steps)
+    Ok((steps, left_out))
 }
 
 /// The tensors of the result that begin with this one and are put together from several, or are parts of it: nothing where
@@ -209,14 +213,19 @@ fn assemblies(
         Some(name) => Ok(Assembly { name, ..canonical }),
         None => Err(ConvertError::Experts { tensor: info.name.clone() }),
     };
-    if from_gguf && !(stacks && info.name.contains("_exps.")) {
-        return Ok(architecture.packed(config, &info.name));
-    }
     if from_gguf {
-        let rows = info.shape.iter().rev().skip(1).product();
-        let piece = Piece { tensor: info.name.clone(), shape: info.shape.clone(), rows: 0..rows };
-        return of_mlx(Assembly { name: info.name.clone(), shape: info.shape.clone(), pieces: vec![piece] })
-            .map(|assembly| Some(vec![assembly]));
+        let held = Architecture::held(&info.name);
+        let of_held = |canonical: &String| {
+            if !(stacks && info.name.contains("_exps.")) {
+                return Ok(architecture.packed(source, config, canonical));
+            }
+            let pieces = architecture.pieces(source, config, canonical).unwrap_or_default();
+            let rows = pieces.first().map_or(0, |piece| piece.rows.len());
+            let shape = [pieces.len(), rows].into_iter().chain(info.shape.last().copied()).collect();
+            of_mlx(Assembly { name: canonical.clone(), shape, pieces }).map(|assembly| Some(vec![assembly]))
+        };
+        let found: Option<Vec<_>> = held.iter().map(of_held).collect::<Result<_, _>>()?;
+        return Ok(found.map(|found| found.into_iter().flatten().collect()));
     }
     let plain = HfNames::of(source).plain(&info.name).filter(|_| stacks);
     let found = plain.and_then(|plain| architecture.unpacked(source, config, &plain));
@@ -281,127 +290,4 @@ fn quantization(steps: &[Step], options: ConvertOptions) -> Option<Quantization>
     let most = || found.values().max_by_key(|layout| count(layout)).copied();
     let all = options.layout.filter(|_| !found.is_empty()).or_else(most)?;
     Some(Quantization { all, by_name: found.into_iter().filter(|(_, layout)| *layout != all).collect() })
-}
-
-/// The JSON files that GGUF metadata amounts to.
-fn write_settings(
-    source: &Checkpoint,
-    mut settings: Map<String, Value>,
-    config: &DecoderConfig,
-    (dtype, quantization): (DType, Option<Quantization>),
-    tokenizer: &GgufVocabulary,
-    folder: &NewFolder,
-) -> Result<(), ConvertError> {
-    let generation = source.generation_defaults()?;
-    add_token_ids(&generation, &mut settings);
-    set_dtype(&mut settings, dtype);
-    if let Some(quantization) = quantization {
-        quantization.write(&mut settings);
-    }
-    folder.write("config.json", &pretty(&Value::Object(settings)))?;
-    folder.write("generation_config.json", &pretty(&generation_config(&generation)))?;
-    folder.write("tokenizer.json", tokenizer.to_tokenizer_json()?.to_string().as_bytes())?;
-    let tokenizer_config = tokenizer_config(source, tokenizer, config)?;
-    folder.write("tokenizer_config.json", &pretty(&tokenizer_config))?;
-    // A licence of several lines would be more than one key of the card's front matter.
-    if let Some(licence) = source.licence()?.filter(|licence| !licence.contains(['\n', '\r'])) {
-        folder.write("README.md", format!("---\nlicense: {licence}\n---\n").as_bytes())?;
-    }
-    Ok(())
-}
-
-/// In both spellings: transformers 5 reads `dtype`, those before `torch_dtype`.
-fn set_dtype(config: &mut Map<String, Value>, dtype: DType) {
-    let names = [(DType::F16, "float16"), (DType::BF16, "bfloat16")];
-    let name = names.iter().find(|(known, _)| *known == dtype).map_or("float32", |(_, name)| name);
-    config.insert("dtype".to_owned(), json!(name));
-    config.insert("torch_dtype".to_owned(), json!(name));
-}
-
-fn add_token_ids(generation: &GenerationDefaults, out: &mut Map<String, Value>) {
-    let eos = match generation.eos_token_ids[..] {
-        [] => Value::Null,
-        [id] => json!(id),
-        ref ids => json!(ids),
-    };
-    out.insert("bos_token_id".to_owned(), json!(generation.bos_token_id));
-    out.insert("eos_token_id".to_owned(), eos);
-    out.insert("pad_token_id".to_owned(), json!(generation.pad_token_id));
-}
-
-fn generation_config(generation: &GenerationDefaults) -> Value {
-    let mut out = Map::new();
-    add_token_ids(generation, &mut out);
-    let float = |value: f32| json!(value.to_string().parse::<f64>().unwrap_or(value.into()));
-    let sampling = [
-        ("temperature", generation.temperature.map(float)),
-        ("top_k", generation.top_k.map(|k| json!(k))),
-        ("top_p", generation.top_p.map(float)),
-        ("min_p", generation.min_p.map(float)),
-        ("repetition_penalty", generation.repetition_penalty.map(float)),
-    ];
-    // Temperature 0 stands for the most likely token, which is said otherwise here.
-    let greedy = generation.temperature == Some(0.0);
-    for (key, value) in sampling {
-        if let Some(value) = value.filter(|_| !greedy) {
-            out.insert(key.to_owned(), value);
-            out.insert("do_sample".to_owned(), json!(true));
-        }
-    }
-    if greedy {
-        out.insert("do_sample".to_owned(), json!(false));
-    }
-    Value::Object(out)
-}
-
-fn tokenizer_config(
-    source: &Checkpoint,
-    tokenizer: &GgufVocabulary,
-    config: &DecoderConfig,
-) -> Result<Value, ConvertError> {
-    let mut out = Map::new();
-    out.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
-    let pad = source.generation_defaults()?.pad_token_id;
-    let roles = [
-        ("bos_token", tokenizer.bos_token_id),
-        ("eos_token", tokenizer.eos_token_id),
-        ("unk_token", tokenizer.unknown_token_id),
-        ("pad_token", pad),
-    ];
-    for (role, id) in roles {
-        let text = id.and_then(|id| tokenizer.tokens.get(id as usize)).and_then(|t| std::str::from_utf8(t).ok());
-        if let Some(text) = text {
-            out.insert(role.to_owned(), json!(text));
-        }
-    }
-    out.insert("model_max_length".to_owned(), json!(config.context));
-    out.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
-    let templates: Vec<(String, String)> =
-        source.chat_templates()?.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-    match &templates[..] {
-        [] => {}
-        [(name, text)] if name == ChatTemplates::DEFAULT => {
-            out.insert("chat_template".to_owned(), json!(text));
-        }
-        several => {
-            let list = several.iter().map(|(name, text)| json!({ "name": name, "template": text })).collect();
-            out.insert("chat_template".to_owned(), Value::Array(list));
-        }
-    }
-    Ok(Value::Object(out))
-}
-
-fn copy_settings(from: &Path, folder: &NewFolder) -> Result<(), ConvertError> {
-    for name in SETTINGS {
-        let path = from.join(name);
-        if path.is_file() {
-            let content = std::fs::read(&path).map_err(|source| formats::FormatError::Io { path, source })?;
-            folder.write(name, &content)?;
-        }
-    }
-    Ok(())
-}
-
-fn pretty(value: &Value) -> Vec<u8> {
-    format!("{value:#}\n").into_bytes()
 }
