@@ -171,9 +171,9 @@ def renamed(path: Path, architecture: str, out: Path) -> Path:
 
 
 def check_ternary(case: Path, tmp: Path) -> None:
-    """Beside what all files give: the file gives the folder's logits bit for bit, and so does what comes back; that holds
-    transformers' own rounding; and so does a folder made of the file under the name by which llama.cpp knows the family, in
-    which the activation is SiLU."""
+    """Beside what all cases give: the file gives the folder's logits bit for bit, and so does the folder made of it, whose
+    weights are as transformers rounds them. llama.cpp knows the family by the name of the one before it, whose activation is
+    SiLU: so what it computes of the file under that name, and transformers of a folder made of it, is compared with edgeling's."""
     name, out, back = case.name, tmp / f"{case.name}.gguf", tmp / f"{case.name}.hf"
     ids = json.loads((case / "tokens.json").read_text())
     found = edgeling_logits(out, ids, tmp)

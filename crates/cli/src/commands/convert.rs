@@ -149,8 +149,9 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
 fn left_out(names: &[String]) -> String {
     let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
     for name in names {
-        let beginning = name.find(|c: char| c.is_ascii_digit()).or(name.rfind('.')).unwrap_or(name.len());
-        *groups.entry(&name[..beginning]).or_default() += 1;
+        // `model.visual`, `mtp.layers`, `blk.24`.
+        let end = name.match_indices('.').nth(1).map_or(name.len(), |(at, _)| at);
+        *groups.entry(&name[..end]).or_default() += 1;
     }
     let of = |(beginning, count): (&&str, &usize)| format!("{count} of {beginning}…");
     let groups: Vec<String> = groups.iter().map(of).collect();
