@@ -162,8 +162,8 @@ pub fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> u
 
 /// Rows of an item: as many as stay in the second-level cache while panels pass.
 pub fn rows_at_once(cols: usize, int8: bool) -> usize {
-    // An int8 row has 20 bytes of scales and sums for each 32 values.
-    let row = if int8 { cols + cols * 20 / 32 } else { cols * size_of::<f32>() };
+    // An int8 row has 24 bytes of scales and sums for each 32 values.
+    let row = if int8 { cols + cols * 24 / 32 } else { cols * size_of::<f32>() };
     (caches::second_level() / row.max(1)).next_multiple_of(GROUP).max(4 * GROUP)
 }
 

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::matmul::{Fetch, FloatMatMul};
+use super::weights::NEAR;
 use crate::quant::F32;
 use crate::quant::panel::Element;
 use crate::simd::{Kernel, LANES, Simd};
@@ -154,14 +155,16 @@ impl<E: Element> Float<E> {
                 for r in 0..R {
                     let at = w[r].add(col * LANES * W::BYTES);
                     if fetch != Fetch::Nothing && col % (64 / LANES / W::BYTES).max(1) == 0 {
+                        let ahead = |bytes: usize| {
+                            let others = if col * LANES * W::BYTES + bytes < m.panel_bytes { 0 } else { R - 1 };
+                            (bytes + others * m.panel_bytes).cast_signed()
+                        };
                         let distance = match fetch {
-                            Fetch::Ahead(bytes) if col * LANES * W::BYTES + bytes < m.panel_bytes => {
-                                bytes.cast_signed()
-                            }
-                            Fetch::Ahead(bytes) => (bytes + (R - 1) * m.panel_bytes).cast_signed(),
+                            Fetch::Ahead(bytes) => ahead(bytes),
                             Fetch::Other(distance) => distance,
                             Fetch::Nothing => 0,
                         };
+                        S::prefetch_near(at.wrapping_add(NEAR / R));
                         S::prefetch(at.wrapping_offset(distance));
                     }
                     values[r] = W::load::<S>(at);

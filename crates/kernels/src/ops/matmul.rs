@@ -1,9 +1,11 @@
 //! `out[token, row] = Σ x[token, col] * w[row, col]` for weights in panels of sixteen rows.
 //!
-//! Columns are walked in ascending order, in blocks of 32 for quantized types: the integer sum of a block, then one
-//! fused multiply-add with the product of both scales, then one with the min. Where each half of a block has a scale of its
-//! own, the halves are scaled and added first. A result depends on nothing but its own
-//! row and token, so any split over threads and tokens gives the same bits.
+//! Columns are walked in ascending order, in blocks of 32 for quantized types: the integer sum of a block times the
+//! activation's scale, then one fused multiply-add with the weight's scale, then one with the min. Where each half of a
+//! block has a scale of its own, the halves follow one another. The integers are summed in the bits of an f32
+//! ([`SUM_START`]), so that a multiply-add takes what they started from away as it scales them: a conversion, which on many
+//! processors waits for the same ports as the dot products, is not needed. A result depends on nothing but its own row and
+//! token, so any split over threads and tokens gives the same bits.
 
 // Tiles are walked by panel and token number: iterators would hide the order of the sums.
 #![allow(clippy::needless_range_loop)]
@@ -13,7 +15,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::float::Float;
-use super::quantize::{GROUP, QuantizedRows};
+use super::quantize::{GROUP, QuantizedRows, SUM_START};
 use super::weights::{PackedPanel, UNPACKED_BLOCKS, Unpacked, UnpackedPanel, Weights};
 use crate::quant::panel::{BLOCK, Element, Packed};
 use crate::quant::planes::Planes;
@@ -213,6 +215,7 @@ impl<P: Packed> Int<'_, P> {
     ) {
         let (m, token) = (&self.0, tile.token);
         let halves = if P::HALVES { 2 } else { 1 };
+        let start = SUM_START.to_bits().cast_signed();
         let bias = if P::Planes::WIDE { S::WIDE_BIAS } else { P::BIAS };
         // SAFETY: panels `panel..panel + R` and tokens `token..token + T` exist, the tokens beyond a group in the next one;
         // the blocks are below `cols / BLOCK`.
@@ -238,7 +241,8 @@ impl<P: Packed> Int<'_, P> {
                     for half in 0..if bias == 0 { 0 } else { halves } {
                         let (from, to) = (group.negative_sums::<P>(first, half), (*starts.add(g))[half].as_mut_ptr());
                         for i in (0..chunk.len() * GROUP).step_by(LANES) {
-                            S::store_i(to.add(i), S::mul_i(S::load_i(from.add(i)), S::splat_i(bias)));
+                            let biases = S::mul_i(S::load_i(from.add(i)), S::splat_i(bias));
+                            S::store_i(to.add(i), S::add_i(biases, S::splat_i(start)));
                         }
                     }
                 }
@@ -260,12 +264,12 @@ impl<P: Packed> Int<'_, P> {
                             w[r].prefetch::<S>(block);
                         }
                     }
-                    let mut sums = [[[S::splat_i(0); T]; R]; 2];
+                    let mut sums = [[[S::splat_i(start); T]; R]; 2];
                     for half in 0..if bias == 0 { 0 } else { halves } {
                         for t in 0..T {
-                            let start = (*starts.add(t / GROUP))[half][(block - first) * GROUP + t % GROUP];
+                            let unbiased = (*starts.add(t / GROUP))[half][(block - first) * GROUP + t % GROUP];
                             for r in 0..R {
-                                sums[half][r][t] = S::splat_i(start);
+                                sums[half][r][t] = S::splat_i(unbiased);
                             }
                         }
                     }
@@ -295,15 +299,14 @@ impl<P: Packed> Int<'_, P> {
                         }
                     }
                     for t in 0..T {
-                        let xd = S::splat(*groups[t / GROUP].scale(block, t % GROUP));
-                        for r in 0..R {
-                            let sum = S::to_float(sums[0][r][t]);
-                            acc[r][t] = if P::HALVES {
-                                let first = S::mul(sum, scales[0][r]);
-                                S::fma(S::fma(S::to_float(sums[1][r][t]), scales[1][r], first), xd, acc[r][t])
-                            } else {
-                                S::fma(sum, S::mul(scales[0][r], xd), acc[r][t])
-                            };
+                        let group = &groups[t / GROUP];
+                        let scale = S::splat(*group.scale(block, t % GROUP));
+                        let scaled_start = S::splat(*group.scaled_start(block, t % GROUP));
+                        for half in 0..halves {
+                            for r in 0..R {
+                                let sum = S::fma(S::as_float(sums[half][r][t]), scale, scaled_start);
+                                acc[r][t] = S::fma(sum, scales[half][r], acc[r][t]);
+                            }
                         }
                     }
                     for half in 0..if P::MIN { halves } else { 0 } {

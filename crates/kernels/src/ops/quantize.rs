@@ -9,6 +9,13 @@ use crate::simd::{Kernel, LANES, Simd};
 /// Values below this are zero: their scale's inverse would overflow.
 const TINY: f32 = 1e-30;
 
+/// An f32 of 1.5 · 2^23. An integer n of magnitude below 2^22, added to its bits, makes the f32 `SUM_START + n`: a sum that
+/// starts there needs no conversion.
+pub const SUM_START: f32 = 12_582_912.0;
+
+/// A scale has that many bits less than an f32, so that its product with [`SUM_START`] is exact.
+const SPARE_BITS: u32 = 2;
+
 /// Rows of a group, whose blocks stand side by side.
 pub const GROUP: usize = 4;
 
@@ -19,8 +26,10 @@ pub struct QuantizedRows {
     cols: usize,
     /// 32 values, each in -127..=127.
     q: Buffer<[i8; BLOCK]>,
-    /// The largest magnitude / 127; readable a vector beyond their end.
+    /// The largest magnitude / 127, to 22 bits; readable a vector beyond their end.
     scale: Buffer<f32>,
+    /// -[`SUM_START`] * scale.
+    scaled_start: Buffer<f32>,
     /// Of each row: what [`QuantizedRows::row_scale`] says.
     row_scale: Buffer<f32>,
     /// scale * sum.
@@ -34,6 +43,7 @@ pub struct QuantizedRows {
 pub struct QuantizedRow {
     q: *mut [i8; BLOCK],
     scale: *mut f32,
+    scaled_start: *mut f32,
     scaled_sum: *mut f32,
     negative_sums: [*mut i32; 3],
 }
@@ -46,6 +56,7 @@ impl QuantizedRow {
     unsafe fn set(&self, block: usize, scale: f32, negative_sums: [i32; 3]) {
         unsafe {
             *self.scale(block, 0) = scale;
+            *self.scaled_start(block, 0) = -SUM_START * scale;
             *self.scaled_sum(block, 0) = -(negative_sums[0] as f32) * scale;
             for (to, sum) in self.negative_sums.iter().zip(negative_sums) {
                 *to.add(block * GROUP) = sum;
@@ -61,6 +72,12 @@ impl QuantizedRow {
     #[inline(always)]
     pub unsafe fn scale(&self, block: usize, row: usize) -> *mut f32 {
         unsafe { self.scale.add(block * GROUP + row) }
+    }
+
+    /// What a sum in f32, which began at [`SUM_START`], has too much, times -scale.
+    #[inline(always)]
+    pub unsafe fn scaled_start(&self, block: usize, row: usize) -> *mut f32 {
+        unsafe { self.scaled_start.add(block * GROUP + row) }
     }
 
     #[inline(always)]
@@ -85,6 +102,7 @@ impl QuantizedRows {
             cols: 0,
             q: Buffer::zeroed(blocks)?,
             scale: Buffer::zeroed(blocks + LANES)?,
+            scaled_start: Buffer::zeroed(blocks)?,
             row_scale: Buffer::zeroed(rows)?,
             scaled_sum: Buffer::zeroed(blocks)?,
             negative_sums: [
@@ -98,7 +116,8 @@ impl QuantizedRows {
     /// Bytes of all arrays.
     pub fn bytes(&self) -> usize {
         let sums: usize = self.negative_sums.iter().map(Buffer::bytes).sum();
-        self.q.bytes() + self.scale.bytes() + self.row_scale.bytes() + self.scaled_sum.bytes() + sums
+        let floats = [&self.scale, &self.scaled_start, &self.row_scale, &self.scaled_sum].map(Buffer::bytes);
+        self.q.bytes() + floats.iter().sum::<usize>() + sums
     }
 
     /// Lays the rows out anew, with `cols` values each, a multiple of 32. What they held is lost.
@@ -114,13 +133,16 @@ impl QuantizedRows {
     #[inline(always)]
     pub unsafe fn row(&self, row: usize) -> QuantizedRow {
         let at = row / GROUP * GROUP * (self.cols / BLOCK) + row % GROUP;
+        let [all, first, second] = &self.negative_sums;
         // SAFETY: the caller's promise.
         unsafe {
             QuantizedRow {
                 q: self.q.ptr().add(at),
                 scale: self.scale.ptr().add(at),
+                scaled_start: self.scaled_start.ptr().add(at),
                 scaled_sum: self.scaled_sum.ptr().add(at),
-                negative_sums: self.negative_sums.each_ref().map(|sums| sums.ptr().add(at)),
+                // `map` of the array would be a call, in the innermost loop but one.
+                negative_sums: [all.ptr().add(at), first.ptr().add(at), second.ptr().add(at)],
             }
         }
     }
@@ -144,6 +166,7 @@ impl QuantizedRows {
             for block in 0..self.cols / BLOCK {
                 std::ptr::copy_nonoverlapping(from.q(block, 0), to.q(block, 0), BLOCK);
                 *to.scale(block, 0) = *from.scale(block, 0);
+                *to.scaled_start(block, 0) = *from.scaled_start(block, 0);
                 *to.scaled_sum(block, 0) = *from.scaled_sum(block, 0);
                 for (to, from) in to.negative_sums.iter().zip(from.negative_sums) {
                     *to.add(block * GROUP) = *from.add(block * GROUP);
@@ -253,7 +276,8 @@ impl Kernel for Quantize<'_> {
                         negative_sums[1 + half] = -S::sum_i(q);
                     }
                     negative_sums[0] = negative_sums[1] + negative_sums[2];
-                    row.set(block, scales[i], negative_sums);
+                    let scale = f32::from_bits(scales[i].to_bits() >> SPARE_BITS << SPARE_BITS);
+                    row.set(block, scale, negative_sums);
                 }
             }
         }

@@ -9,6 +9,10 @@ use crate::simd::{LANES, Simd};
 
 /// Blocks that are unpacked at once: two panels of them stay in a first-level cache of 32 KiB.
 pub const UNPACKED_BLOCKS: usize = 16;
+/// Bytes from what is read to what the first-level cache gets meanwhile. Memory is kept busy by what is fetched further ahead;
+/// this one hides the way from the second-level cache, behind which the arithmetic would wait and memory with it.
+pub(super) const NEAR: usize = 3072;
+
 /// The weights of one panel.
 ///
 /// The safety of all functions: that of [`Simd`]; the block is one that the panel has.
@@ -44,7 +48,6 @@ impl<P> Clone for PackedPanel<P> {
 
 impl<P> Copy for PackedPanel<P> {}
 
-#[allow(clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)] // As the trait says.
 impl<P: Packed> PackedPanel<P> {
     /// Where the planes of block `block` stand in the panel.
     #[inline(always)]
@@ -57,22 +60,24 @@ impl<P: Packed> PackedPanel<P> {
         self.panel.wrapping_add(block / P::SUBS * block_bytes::<P>() + plane_bytes::<P>())
     }
 
-    /// Fetches block `block`, a share of its scales included. It need not exist.
+    /// The planes that stand `ahead` bytes behind those of block `block`, counted on in the panel that is read after this.
     #[inline(always)]
-    unsafe fn fetch<S: Simd>(&self, block: usize, ahead: usize) {
+    fn ahead(&self, block: usize, ahead: usize) -> *const u8 {
         let at = self.planes(block).wrapping_add(ahead);
-        let planes = self.panel.wrapping_add(if at < self.bytes { at } else { at.wrapping_add(self.skip) });
-        // SAFETY: prefetching an address that does not exist does nothing.
-        unsafe {
-            for plane in 0..P::Planes::COUNT {
-                S::prefetch(planes.wrapping_add(plane * 64));
-            }
-            // Shared planes and scales stand behind the planes of all sub-blocks.
-            let line = block % P::SUBS * 64;
-            if line < P::Planes::SHARED * 64 + P::SCALE_BYTES {
-                let to_others = (P::SUBS - block % P::SUBS) * P::Planes::COUNT * 64;
-                S::prefetch(planes.wrapping_add(to_others + line));
-            }
+        self.panel.wrapping_add(if at < self.bytes { at } else { at.wrapping_add(self.skip) })
+    }
+
+    /// Fetches the planes at `planes`, which need not exist, and a share of their scales as of block `block`.
+    #[inline(always)]
+    fn fetch(block: usize, planes: *const u8, fetch: impl Fn(*const u8)) {
+        for plane in 0..P::Planes::COUNT {
+            fetch(planes.wrapping_add(plane * 64));
+        }
+        // Shared planes and scales stand behind the planes of all sub-blocks.
+        let line = block % P::SUBS * 64;
+        if line < P::Planes::SHARED * 64 + P::SCALE_BYTES {
+            let to_others = (P::SUBS - block % P::SUBS) * P::Planes::COUNT * 64;
+            fetch(planes.wrapping_add(to_others + line));
         }
     }
 }
@@ -100,7 +105,14 @@ impl<P: Packed> Weights for PackedPanel<P> {
 
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, block: usize) {
-        unsafe { self.fetch::<S>(block, self.ahead) }
+        unsafe {
+            // First what is needed first: behind lines that wait for memory it would wait too.
+            if self.ahead > 0 {
+                let near = self.panel.wrapping_add(self.planes(block) + NEAR);
+                Self::fetch(block, near, |line| S::prefetch_near(line));
+            }
+            Self::fetch(block, self.ahead(block, self.ahead), |line| S::prefetch(line));
+        }
     }
 }
 
@@ -197,6 +209,8 @@ impl<P: Packed> Weights for UnpackedPanel<P> {
 
     #[inline(always)]
     unsafe fn prefetch<S: Simd>(&self, block: usize) {
-        unsafe { self.next.fetch::<S>(block.wrapping_add(self.later), 0) }
+        let block = block.wrapping_add(self.later);
+        // SAFETY: prefetching an address that does not exist does nothing.
+        unsafe { PackedPanel::<P>::fetch(block, self.next.ahead(block, 0), |line| S::prefetch(line)) }
     }
 }

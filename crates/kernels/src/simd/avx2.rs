@@ -205,6 +205,10 @@ unsafe impl Simd for Avx2 {
         unsafe { both!(_mm256_cvtepi32_ps, a) }
     }
     #[inline(always)]
+    unsafe fn as_float(a: Self::I) -> Self::F {
+        unsafe { both!(_mm256_castsi256_ps, a) }
+    }
+    #[inline(always)]
     unsafe fn pow2(n: Self::I) -> Self::F {
         unsafe {
             let biased = both!(_mm256_add_epi32, n, [_mm256_set1_epi32(127); 2]);
@@ -358,5 +362,9 @@ unsafe impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn prefetch(p: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch_near(p: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 }

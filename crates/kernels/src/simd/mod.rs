@@ -93,6 +93,8 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn round(a: Self::F) -> Self::I;
     /// Nearest f32.
     unsafe fn to_float(a: Self::I) -> Self::F;
+    /// The same bits, read as f32.
+    unsafe fn as_float(a: Self::I) -> Self::F;
     /// `2^n` for n in -126..=127.
     unsafe fn pow2(n: Self::I) -> Self::F;
     /// The largest lane; no lane is NaN.
@@ -140,7 +142,10 @@ pub unsafe trait Simd: Copy + 'static {
     /// made, are zero. Only in [`Simd::run_bf16`].
     unsafe fn dot_bf16(acc: Self::F, w: Self::B, x: Self::I) -> Self::F;
 
+    /// Fetches a cache line, which need not exist, into a second-level cache.
     unsafe fn prefetch(p: *const u8);
+    /// Likewise into the first-level cache.
+    unsafe fn prefetch_near(p: *const u8);
 
     /// The sum of all lanes in a fixed tree: lanes i and i + 8 first, then 4, 2, 1 apart.
     #[inline(always)]

@@ -163,6 +163,10 @@ unsafe impl Simd for Scalar {
         a.map(|v| v as f32)
     }
     #[inline(always)]
+    unsafe fn as_float(a: Self::I) -> Self::F {
+        a.map(|v| f32::from_bits(v.cast_unsigned()))
+    }
+    #[inline(always)]
     unsafe fn pow2(n: Self::I) -> Self::F {
         n.map(|n| f32::from_bits(((n + 127) as u32) << 23))
     }
@@ -281,4 +285,6 @@ unsafe impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn prefetch(_p: *const u8) {}
+    #[inline(always)]
+    unsafe fn prefetch_near(_p: *const u8) {}
 }

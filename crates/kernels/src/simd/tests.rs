@@ -67,8 +67,13 @@ impl Kernel for &Ops {
             }
             let small = S::min(S::max(a, S::splat(-100.0)), S::splat(100.0));
             let n = S::round(small);
-            for v in [S::to_float(n), S::pow2(n), S::to_float(S::mul_i(n, S::splat_i(-3))), S::to_float(S::add_i(n, n))]
-            {
+            for v in [
+                S::to_float(n),
+                S::as_float(n),
+                S::pow2(n),
+                S::to_float(S::mul_i(n, S::splat_i(-3))),
+                S::to_float(S::add_i(n, n)),
+            ] {
                 float(v);
             }
             float(S::splat(S::largest(small)));
