@@ -181,7 +181,7 @@ fn blocks_come_back_from_a_folder() {
     let name = |dtype: &DType| format!("{}.weight", dtype.name.to_lowercase());
     let bytes = |dtype: &DType| -> Vec<u8> { (0..5 * dtype.row_bytes(256)).map(|i| (i * 91 % 253) as u8).collect() };
     let planned: Vec<_> =
-        types.iter().map(|dtype| NewTensor { name: name(dtype), dtype: *dtype, shape: vec![5, 256] }).collect();
+        types.iter().map(|dtype| NewTensor { name: name(dtype), dtype: *dtype, shape: vec![5, 256] }.into()).collect();
     let folder = tempfile::tempdir().unwrap();
     let mut writer = SafetensorsWriter::create(folder.path(), &planned, 20_000, "mlx").unwrap();
     for dtype in &types {

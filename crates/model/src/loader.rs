@@ -443,6 +443,15 @@ impl Loader<'_> {
             }
         };
         let bias = self.vector_if(bias, &format!("{stem}.bias"), rows)?;
+        if bias.is_some() && self.ternary == Some(Ternary::Packed { divides: false }) {
+            let (path, key) = (self.checkpoint.path(), "quantization_config.linear_class");
+            return Err(ModelError::unsupported(
+                path,
+                key,
+                "autobitlinear, whose factor multiplies biases",
+                "bitlinear",
+            ));
+        }
         Ok(Linear { ternary: factor, ..Linear::new(weight, bias) })
     }
 
@@ -534,5 +543,5 @@ fn part(linear: &Linear, rows: std::ops::Range<usize>) -> Linear {
     let bias = linear.bias.as_ref().map(|bias| bias[rows.clone()].to_vec());
     // The tensor's shape was found to be that of all parts.
     let weight = linear.weight.slice(rows).unwrap_or_else(|| linear.weight.clone());
-    Linear::new(weight, bias)
+    Linear { ternary: linear.ternary, ..Linear::new(weight, bias) }
 }

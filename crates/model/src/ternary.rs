@@ -20,6 +20,9 @@ const ONE: [u8; 2] = [0x00, 0x3C];
 /// The smallest mean that a factor is taken of.
 const LEAST: f32 = 1e-5;
 
+/// Rows of a matrix that share a byte where they are packed.
+pub const ROWS_OF_BYTE: usize = 4;
+
 /// The tensor with the factor of the ternary matrix that has this name in its file.
 pub fn factor_of(kind: Ternary, name: &str) -> Option<String> {
     match kind {
@@ -43,7 +46,7 @@ pub fn read(
     let wrong = |expected: String, found: String| ModelError::tensor(checkpoint.path(), name, expected, found);
     let found = |shape: &[usize], of: &dyn std::fmt::Display| format!("shape {shape:?} of type {of}");
     if let (Ternary::Packed { .. }, Some(info)) = (kind, checkpoint.tensor_info(name)) {
-        let quarter = rows.div_ceil(4);
+        let quarter = rows.div_ceil(ROWS_OF_BYTE);
         if info.raw_type != RawType::Safetensors("U8".to_owned()) || info.shape != [quarter, cols] {
             let expected = format!("shape [{quarter}, {cols}] of type U8");
             return Err(wrong(expected, found(&info.shape, &info.raw_type)));
@@ -60,25 +63,81 @@ pub fn read(
             tensor.into_weight()?
         }
     };
-    let Some(scale) = factor_of(kind, name) else { return Ok(online(&weight)) };
+    match factor(checkpoint, kind, name)? {
+        Some(factor) => Ok((weight, factor)),
+        None => Ok(online(&weight)),
+    }
+}
+
+/// The factor of the ternary matrix with this name; none where it is computed.
+///
+/// # Errors
+/// It is missing, or no positive number.
+pub fn factor(checkpoint: &Checkpoint, kind: Ternary, name: &str) -> Result<Option<f32>, ModelError> {
+    let Some(scale) = factor_of(kind, name) else { return Ok(None) };
     let tensor = checkpoint.tensor(&scale)?;
-    let factor = match tensor.to_f32()[..] {
-        [factor] if factor.is_finite() && factor > 0.0 => factor,
+    match tensor.to_f32()[..] {
+        [factor] if factor.is_finite() && factor > 0.0 => {
+            Ok(Some(if kind == (Ternary::Packed { divides: true }) { 1.0 / factor } else { factor }))
+        }
         _ => {
             let found = format!("{:?}", tensor.shape);
-            return Err(ModelError::tensor(checkpoint.path(), &scale, "one positive number", found));
+            Err(ModelError::tensor(checkpoint.path(), &scale, "one positive number", found))
         }
-    };
-    Ok((weight, if kind == (Ternary::Packed { divides: true }) { 1.0 / factor } else { factor }))
+    }
 }
 
 /// A matrix of which byte `[r, c]` holds, in two bits each, rows `r`, `r + n`, `r + 2n` and `r + 3n` of column `c`, plus 1;
 /// n is a quarter of the rows, rounded up.
 fn packed(name: &str, bytes: &[u8], rows: usize, cols: usize) -> Weight {
-    let quarter = rows.div_ceil(4);
+    let quarter = rows.div_ceil(ROWS_OF_BYTE);
     let row = |row: usize| &bytes[row % quarter * cols..][..cols];
     let value = |r: usize, c: usize| (row(r)[c] >> (2 * (r / quarter)) & 3) as i8 - 1;
     blocks(name, rows, cols, value)
+}
+
+/// Packs four rows of a matrix as they lie in the bytes that [`read`] takes: two bits each, the first row's lowest. `one` is
+/// what stands for 1 in its blocks.
+///
+/// # Errors
+/// The first value that is neither -1, 0 nor 1.
+pub fn pack(weight: &Weight, one: f32, rows: [usize; ROWS_OF_BYTE], packed: &mut [u8]) -> Result<(), f32> {
+    let (bytes, mut values) = (weight.dtype.row_bytes(weight.cols), vec![0.0; weight.cols]);
+    packed.fill(0);
+    for (i, row) in rows.into_iter().enumerate() {
+        (weight.dtype.decode)(&weight.data[row * bytes..][..bytes], &mut values);
+        for (packed, &value) in packed.iter_mut().zip(&values) {
+            let bits = match value {
+                0.0 => 1,
+                value if value == one => 2,
+                value if value == -one => 0,
+                other => return Err(other),
+            };
+            *packed |= bits << (2 * i);
+        }
+    }
+    Ok(())
+}
+
+/// The magnitude that all values of a quantized matrix have which are not zero: none of other matrices.
+pub fn one_scale(weight: &Weight) -> Option<f32> {
+    if weight.dtype.is_float() {
+        return None;
+    }
+    let (mut values, mut scale) = (vec![0.0; weight.cols], 0.0);
+    for row in weight.data.chunks_exact(weight.dtype.row_bytes(weight.cols).max(1)) {
+        (weight.dtype.decode)(row, &mut values);
+        for value in values.iter().map(|value| value.abs()).filter(|value| *value != 0.0) {
+            if scale == 0.0 {
+                scale = value;
+            }
+            if value != scale {
+                return None;
+            }
+        }
+    }
+    // A matrix of zeros has any scale.
+    Some(if scale == 0.0 { 1.0 } else { scale }).filter(|scale| scale.is_finite())
 }
 
 /// A matrix rounded to its mean magnitude, which becomes the factor.
@@ -138,7 +197,35 @@ fn narrow_blocks(rows: usize, cols: usize, value: impl Fn(usize, usize) -> i8) -
 
 #[cfg(test)]
 mod tests {
-    use super::blocks;
+    use super::*;
+
+    /// Against the reader of such bytes, which transformers' files test.
+    #[test]
+    fn rows_are_packed_as_they_are_read() {
+        let value = |row: usize, col: usize| ((row * 5 + col * col + col) % 3) as i8 - 1;
+        for cols in [256, 64, 96] {
+            let weight = blocks("w", 12, cols, value);
+            let mut bytes = vec![0; 3 * cols];
+            for (first, packed_row) in bytes.chunks_exact_mut(cols).enumerate() {
+                pack(&weight, 1.0, std::array::from_fn(|i| first + 3 * i), packed_row).unwrap();
+            }
+            assert_eq!(packed("w", &bytes, 12, cols).data[..], weight.data[..], "{cols} columns");
+            assert_eq!(pack(&weight, 0.5, [0, 1, 2, 3], &mut bytes[..cols]).map_err(f32::abs), Err(1.0));
+        }
+    }
+
+    #[test]
+    fn a_scale_is_one_where_no_block_has_another() {
+        let mut weight = blocks("w", 4, 256, |row, _| if row == 1 { 0 } else { 1 });
+        assert_eq!(one_scale(&weight), Some(1.0));
+        let mut bytes = weight.data.to_vec();
+        let scale = bytes.len() - 1;
+        bytes[scale] ^= 4;
+        let len = bytes.len();
+        weight.data = Bytes::new(Arc::new(bytes), 0..len).unwrap();
+        assert_eq!(one_scale(&weight), None);
+        assert_eq!(one_scale(&blocks("w", 4, 96, |_, _| 0)), Some(1.0));
+    }
 
     #[test]
     fn values_stay_exact_in_blocks_of_any_size() {

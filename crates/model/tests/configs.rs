@@ -242,6 +242,12 @@ fn bitnet_is_ternary_exactly_when_the_file_says_so() {
             json!({"quant_method": "bitnet", "linear_class": class, "quantization_mode": mode});
         assert_eq!(read(&config).ternary, Some(expected), "{class} {mode}");
     }
+    // The head is never ternary; what else stays as it is would be rounded.
+    config["quantization_config"]["modules_to_not_convert"] = json!(["lm_head"]);
+    assert_eq!(read(&config).ternary, Some(Ternary::Packed { divides: true }));
+    config["quantization_config"]["modules_to_not_convert"] = json!(["lm_head", "model.layers.0.mlp"]);
+    let refused = try_read(&config).unwrap_err().to_string();
+    assert!(refused.contains("modules_to_not_convert") && refused.contains("model.layers.0.mlp"), "{refused}");
 }
 
 const SOFTMAX: Experts = Experts {

@@ -5,11 +5,13 @@
 
 mod error;
 mod exact;
+mod folder_settings;
 mod folder_tensors;
 mod older_keys;
 mod plan;
 mod probe;
 mod stream;
+mod ternary;
 #[cfg(test)]
 mod tests;
 mod to_gguf;
@@ -48,4 +50,6 @@ pub struct Converted {
     pub tensors: usize,
     /// Bytes of all tensors' data.
     pub bytes: u64,
+    /// Tensors of the source that are no part of its language model: what sees or hears, and layers that guess further tokens.
+    pub left_out: Vec<String>,
 }

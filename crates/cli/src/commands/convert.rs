@@ -1,5 +1,6 @@
 //! `convert`: a model from one format to another.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -18,9 +19,11 @@ use crate::ui::human;
 ///
 /// Reads GGUF files and folders with safetensors (of Hugging Face or MLX), PyTorch or NumPy weights. Values keep their type, bit
 /// for bit, or get one with the same values (Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 of GGUF are MLX's affine type with groups of 32;
-/// both have MXFP4 and NVFP4), unless --dtype gives another; a quantized model is decoded only with --dtype. With --mode, --bits
-/// or --group, MLX folders are quantized as mlx-lm does, to the same bytes, what it takes 8 bits for in any case included. They
-/// have the names and settings that mlx-lm reads, and the language model alone. The output appears when it is whole.
+/// both have MXFP4 and NVFP4), unless --dtype gives another; a quantized model is decoded only with --dtype. Ternary matrices of
+/// BitNet keep -1, 0, 1 and their factors, in folders with four rows to a byte. With --mode, --bits or --group, MLX folders are
+/// quantized as mlx-lm does, to the same bytes, what it takes 8 bits for in any case included. They have the names and settings
+/// that mlx-lm reads. Tensors beside the language model, as of a part that sees, are left out of GGUF files and MLX folders,
+/// and named. The output appears when it is whole.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -127,12 +130,33 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     }
     let converted = result?;
     if context.ui.json {
-        let value = json!({ "out": args.out, "tensors": converted.tensors, "bytes": converted.bytes });
+        let value = json!({
+            "out": args.out,
+            "tensors": converted.tensors,
+            "bytes": converted.bytes,
+            "left_out": converted.left_out,
+        });
         return context.ui.print_json(&value);
     }
     let size = human::bytes(converted.bytes);
     context.ui.note(&format!("wrote {} tensors ({size}) to {}", converted.tensors, args.out.display()));
+    if !converted.left_out.is_empty() {
+        context.ui.note(&left_out(&converted.left_out));
+    }
     Ok(())
+}
+
+/// How many tensors were left out, by the beginnings of their names.
+fn left_out(names: &[String]) -> String {
+    let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        // `model.visual`, `mtp.layers`, `blk.24`.
+        let end = name.match_indices('.').nth(1).map_or(name.len(), |(at, _)| at);
+        *groups.entry(&name[..end]).or_default() += 1;
+    }
+    let of = |(beginning, count): (&&str, &usize)| format!("{count} of {beginning}…");
+    let groups: Vec<String> = groups.iter().map(of).collect();
+    format!("left out what is no part of the language model: {}", groups.join(", "))
 }
 
 /// How matrices are to be quantized anew.

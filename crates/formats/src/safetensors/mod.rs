@@ -8,6 +8,6 @@ mod header;
 mod writer;
 
 pub use header::parse;
-pub use writer::SafetensorsWriter;
+pub use writer::{Content, FolderTensor, SafetensorsWriter};
 
 pub(crate) use folder::{INDEX_FILE, SINGLE_FILE, open, open_weights};

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use kernels::DType;
 use serde_json::{Map, Value, json};
 
 use super::{INDEX_FILE, SINGLE_FILE};
@@ -13,6 +14,8 @@ use crate::{FormatError, NewFile};
 
 /// The header is padded so that data starts at a multiple of it.
 const ALIGNMENT: usize = 8;
+/// The type of bytes.
+const BYTES: &str = "U8";
 
 /// Writes files as [`NewFile`]s: each appears when it is whole. Quantized matrices of MLX are three tensors each.
 #[derive(Debug)]
@@ -29,6 +32,29 @@ pub struct SafetensorsWriter {
     file: Option<NewFile>,
     /// The entry whose turn it is: its shard, its place there, and how many of its bytes were written.
     at: (usize, usize, usize),
+}
+
+/// A tensor that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderTensor {
+    pub name: String,
+    pub content: Content,
+    /// Row-major, outermost first.
+    pub shape: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Floats, or blocks of a type of MLX.
+    Values(DType),
+    /// Bytes that the settings tell how to read: type U8.
+    Bytes,
+}
+
+impl From<NewTensor> for FolderTensor {
+    fn from(NewTensor { name, dtype, shape }: NewTensor) -> Self {
+        Self { name, content: Content::Values(dtype), shape }
+    }
 }
 
 /// A tensor as it is given.
@@ -63,7 +89,7 @@ impl SafetensorsWriter {
     /// A type that neither safetensors nor MLX know, a shape whose bytes cannot be counted, a tensor name used twice.
     pub fn create(
         folder: &Path,
-        tensors: &[NewTensor],
+        tensors: &[FolderTensor],
         shard_bytes: u64,
         framework: &'static str,
     ) -> Result<Self, FormatError> {
@@ -77,16 +103,22 @@ impl SafetensorsWriter {
                 expected: expected.to_owned(),
                 found,
             };
-            let dtype = tensor.dtype;
-            let block = Parts::new(dtype, dtype.block).map(|parts| (parts, dtype.bytes));
-            if !dtype.is_float() && block.is_none() {
-                return Err(wrong("F32, F16, BF16 or a type of MLX", dtype.to_string()));
-            }
+            let (values, bytes, block) = match tensor.content {
+                Content::Bytes => (1, 1, None),
+                Content::Values(dtype) => {
+                    let block = Parts::new(dtype, dtype.block).map(|parts| (parts, dtype.bytes));
+                    if !dtype.is_float() && block.is_none() {
+                        return Err(wrong("F32, F16, BF16 or a type of MLX", dtype.to_string()));
+                    }
+                    (dtype.block, dtype.bytes, block)
+                }
+            };
             let count = tensor.shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
-            let rows = tensor.shape.last().is_none_or(|cols| cols.is_multiple_of(dtype.block));
-            let bytes = count.filter(|_| rows).and_then(|count| (count / dtype.block).checked_mul(dtype.bytes));
+            let rows = tensor.shape.last().is_none_or(|cols| cols.is_multiple_of(values));
+            let bytes = count.filter(|_| rows).and_then(|count| (count / values).checked_mul(bytes));
             let bytes = bytes.ok_or_else(|| {
-                wrong("a shape of whole blocks that can be counted", format!("{:?} of {dtype}", tensor.shape))
+                let found = format!("{:?} in blocks of {values}", tensor.shape);
+                wrong("a shape of whole blocks that can be counted", found)
             })?;
             let entries = entries(tensor, bytes);
             if let Some(twice) = entries.iter().find(|entry| !names.insert(entry.name.clone())) {
@@ -238,12 +270,12 @@ impl SafetensorsWriter {
 }
 
 /// What a file holds of a tensor of so many bytes: itself, or the parts of a quantized matrix.
-fn entries(tensor: &NewTensor, bytes: usize) -> Vec<Entry> {
-    let NewTensor { name, dtype, shape } = tensor;
+fn entries(tensor: &FolderTensor, bytes: usize) -> Vec<Entry> {
+    let FolderTensor { name, content, shape } = tensor;
+    let whole = |dtype| vec![Entry { name: name.clone(), dtype, shape: shape.clone(), bytes }];
+    let Content::Values(dtype) = content else { return whole(BYTES) };
     let cols = shape.last().copied().unwrap_or(1);
-    let Some(parts) = Parts::new(*dtype, cols) else {
-        return vec![Entry { name: name.clone(), dtype: dtype.name, shape: shape.clone(), bytes }];
-    };
+    let Some(parts) = Parts::new(*dtype, cols) else { return whole(dtype.name) };
     let stem = name.strip_suffix(".weight").unwrap_or(name);
     let (rows, groups) = (bytes / dtype.row_bytes(cols).max(1), parts.groups());
     let each = parts.bytes();

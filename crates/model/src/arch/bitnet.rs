@@ -5,16 +5,17 @@ use formats::hf::HfConfig;
 use kernels::plan::{Activation, RopeStyle};
 use serde_json::{Map, Value};
 
+use super::from_hf::BITNET;
 use super::{Architecture, DecoderConfig, Norms, from_gguf, from_hf};
 use crate::ModelError;
 
 pub static ARCHITECTURE: Architecture = Architecture {
     name: "bitnet-b1.58",
     models: "BitNet b1.58",
-    limits: "to hf, where weights are ternary",
-    hf: &[("bitnet", "BitNetForCausalLM")],
+    limits: "",
+    hf: &[(BITNET, "BitNetForCausalLM")],
     from_gguf: gguf,
-    from_hf: hf,
+    from_hf: |config| with_activation(config, Activation::SquaredRelu),
     extra_tensors: &[
         ("blk.{}.attn_sub_norm", "model.layers.{}.self_attn.attn_sub_norm"),
         ("blk.{}.ffn_sub_norm", "model.layers.{}.mlp.ffn_sub_norm"),
@@ -26,15 +27,13 @@ pub static ARCHITECTURE: Architecture = Architecture {
     write_gguf: |_: &DecoderConfig, _: &mut MetadataBuilder| {},
 };
 
-/// The models before it, which have SiLU. No family of transformers is theirs. llama.cpp gives files of the later model this
-/// name too, and runs them so.
+/// The models before it, which have SiLU, as transformers' family may have. llama.cpp gives files of the later model this name
+/// too, and runs them so.
 pub static OLDER: Architecture = Architecture {
     name: "bitnet",
     models: "BitNet b1.58 of 2024",
-    limits: "",
-    hf: &[],
     from_gguf: |metadata| Ok(DecoderConfig { activation: Activation::Silu, ..named(metadata, OLDER.name)? }),
-    from_hf: |config| Err(ModelError::unsupported(config.path(), "model_type", OLDER.name, ARCHITECTURE.hf[0].0)),
+    from_hf: |config| with_activation(config, Activation::Silu),
     ..ARCHITECTURE
 };
 
@@ -46,6 +45,15 @@ fn named(metadata: &Metadata, name: &str) -> Result<DecoderConfig, ModelError> {
     let mut decoder = from_gguf::common(metadata, name, ARCHITECTURE.gguf_rope)?;
     decoder.activation = Activation::SquaredRelu;
     decoder.norms = Norms { sub: true, ..Norms::PLAIN };
+    Ok(decoder)
+}
+
+fn with_activation(config: &HfConfig, activation: Activation) -> Result<DecoderConfig, ModelError> {
+    let decoder = hf(config)?;
+    if decoder.activation != activation {
+        let found = config.get::<String>("hidden_act")?.unwrap_or_default();
+        return Err(ModelError::unsupported(config.path(), "hidden_act", found, "relu2 or silu"));
+    }
     Ok(decoder)
 }
 

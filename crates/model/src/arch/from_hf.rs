@@ -3,6 +3,7 @@
 use formats::hf::{HfConfig, RopeConfig};
 use formats::mlx::Quantization;
 use kernels::plan::{Activation, NormKind, RopeStyle, RouterScore, Scales};
+use serde_json::{Value, json};
 
 use super::config::{Biases, DecoderConfig, Experts, LayerType, Norms, Presence, QkNorm, Ternary};
 use super::rope::{RopeScaling, RopeSettings};
@@ -111,8 +112,30 @@ pub fn base_with_experts(config: &HfConfig, rope_config: RopeConfig) -> Result<D
     })
 }
 
-/// `quant_method` of ternary weights.
-const BITNET: &str = "bitnet";
+/// `quant_method` of ternary weights, and the family that has them.
+pub const BITNET: &str = "bitnet";
+/// `linear_class` and `quantization_mode` of ternary weights, the usual spelling of each first.
+const TERNARY: [(&str, &str, Ternary); 4] = [
+    ("autobitlinear", "online", Ternary::Online),
+    ("autobitlinear", "offline", Ternary::Packed { divides: false }),
+    ("bitlinear", "offline", Ternary::Packed { divides: true }),
+    ("bitlinear", "online", Ternary::Packed { divides: true }),
+];
+/// The modules that stay as they are.
+const EXCEPTED: &str = "modules_to_not_convert";
+/// The one of them that is never ternary.
+const HEAD: &str = "lm_head";
+
+/// `quantization_config` of ternary weights; none of those that only GGUF files have.
+pub fn ternary_config(ternary: Ternary) -> Option<Value> {
+    let (class, mode, _) = TERNARY.iter().find(|row| row.2 == ternary)?;
+    Some(json!({
+        "quant_method": BITNET,
+        "linear_class": class,
+        "quantization_mode": mode,
+        EXCEPTED: [HEAD],
+    }))
+}
 
 /// Ternary weights, in whichever of the spellings.
 fn ternary(config: &HfConfig) -> Result<Option<Ternary>, ModelError> {
@@ -125,15 +148,15 @@ fn ternary(config: &HfConfig) -> Result<Option<Ternary>, ModelError> {
     }
     let class: String = config.get(&key("linear_class"))?.unwrap_or_else(|| "bitlinear".to_owned());
     let mode: String = config.get(&key("quantization_mode"))?.unwrap_or_else(|| "offline".to_owned());
-    match (class.as_str(), mode.as_str()) {
-        ("autobitlinear", "online") => Ok(Some(Ternary::Online)),
-        ("autobitlinear", "offline") => Ok(Some(Ternary::Packed { divides: false })),
-        ("bitlinear", _) => Ok(Some(Ternary::Packed { divides: true })),
-        _ => {
-            let supported = "bitlinear or autobitlinear, online or offline";
-            Err(ModelError::unsupported(config.path(), &key("linear_class"), format!("{class}, {mode}"), supported))
-        }
+    let excepted: Option<Vec<String>> = config.get(&key(EXCEPTED))?;
+    if let Some(other) = excepted.iter().flatten().find(|name| *name != HEAD) {
+        return Err(ModelError::unsupported(config.path(), &key(EXCEPTED), other, HEAD));
     }
+    let known = TERNARY.iter().find(|row| (row.0, row.1) == (class.as_str(), mode.as_str()));
+    known.map(|row| Some(row.2)).ok_or_else(|| {
+        let supported = "bitlinear or autobitlinear, online or offline";
+        ModelError::unsupported(config.path(), &key("linear_class"), format!("{class}, {mode}"), supported)
+    })
 }
 
 fn activation(config: &HfConfig) -> Result<Activation, ModelError> {

@@ -131,13 +131,17 @@ impl Architecture {
                 known.ok_or_else(|| unknown(found.to_owned(), ARCHITECTURES.iter().map(|a| a.name).collect()))
             }
             Config::HuggingFace(config) => {
-                // Of two with the same type, one is a mixture of experts.
-                let mut known = hf().filter(|(_, (model_type, _))| *model_type == found);
-                let first = known.next();
+                // Of those with the same type, one is a mixture of experts, or has another activation.
+                let known: Vec<_> = hf().filter(|(_, (model_type, _))| *model_type == found).collect();
                 let sparse = from_hf::expert_count(config)? > 0;
-                let known = first.filter(|(a, _)| a.has_experts() == sparse).or_else(|| known.next()).or(first);
+                let alike: Vec<_> = known.iter().filter(|(a, _)| a.has_experts() == sparse).collect();
+                let fits = || alike.iter().find(|(a, _)| (a.from_hf)(config).is_ok()).copied();
+                let known = match alike[..] {
+                    [only] => Some(only),
+                    _ => fits().or(alike.first().copied()).or(known.first()),
+                };
                 let types = || hf().map(|(_, (model_type, _))| model_type).collect();
-                let (known, (_, class)) = known.ok_or_else(|| unknown(found.to_owned(), types()))?;
+                let (known, (_, class)) = *known.ok_or_else(|| unknown(found.to_owned(), types()))?;
                 let classes: Vec<&str> = config.get("architectures")?.unwrap_or_default();
                 if !classes.is_empty() && !classes.contains(&class) {
                     return Err(unknown(classes.join(", "), hf().map(|(_, (_, class))| class).collect()));
@@ -145,6 +149,11 @@ impl Architecture {
                 Ok(known)
             }
         }
+    }
+
+    /// Whether its matrices were trained to be ternary.
+    pub fn is_bitnet(&self) -> bool {
+        self.hf.iter().any(|(model_type, _)| *model_type == from_hf::BITNET)
     }
 
     /// The configuration of a checkpoint of this architecture.
@@ -272,7 +281,10 @@ mod tests {
         for a in ARCHITECTURES {
             let types = |a: &Architecture| a.hf.iter().map(|names| names.0).collect::<Vec<_>>();
             let shared = |b: &Architecture| types(a).iter().any(|name| types(b).contains(name));
-            let same = |b: &&&Architecture| b.name == a.name || shared(b) && a.has_experts() == b.has_experts();
+            // Of BitNet, two activations.
+            let same = |b: &&&Architecture| {
+                b.name == a.name || shared(b) && !a.is_bitnet() && a.has_experts() == b.has_experts()
+            };
             assert_eq!(ARCHITECTURES.iter().filter(same).count(), 1, "{}", a.name);
         }
     }

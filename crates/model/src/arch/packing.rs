@@ -172,6 +172,14 @@ impl Architecture {
         if expert > 0 { Some(Vec::new()) } else { Some(packing.holds.iter().filter_map(assembly).collect()) }
     }
 
+    /// The canonical tensors that a tensor of a GGUF file holds: itself, or the fused gates and ups of all experts.
+    pub fn held(name: &str) -> Vec<String> {
+        match FUSED.parse(name) {
+            Some((layer, _)) => FUSED.holds.iter().map(|part| format!("blk.{layer}.{part}.weight")).collect(),
+            None => vec![name.to_owned()],
+        }
+    }
+
     /// The tensors of a Hugging Face file that begin with this canonical tensor. None where it is written under a name of its
     /// own; nothing where another tensor begins those that it has a part in.
     pub fn packed(&self, config: &DecoderConfig, canonical: &str) -> Option<Vec<Assembly>> {

@@ -7,7 +7,7 @@ use kernels::plan::RopeStyle;
 use serde_json::{Map, Value, json};
 
 use super::config::{DecoderConfig, Presence};
-use super::from_hf::{ACTIVATIONS, FULL, SLIDING};
+use super::from_hf::{ACTIVATIONS, FULL, SLIDING, ternary_config};
 use super::rope::{RopeScaling, RopeSettings};
 use super::{Architecture, divisors};
 use crate::ModelError;
@@ -80,6 +80,9 @@ impl Architecture {
         set("use_cache", json!(true));
         if full.dim != config.head_dim {
             set("partial_rotary_factor", json!(full.dim as f64 / config.head_dim as f64));
+        }
+        if let Some(ternary) = config.ternary.and_then(ternary_config) {
+            set("quantization_config", ternary);
         }
         (self.write_hf)(config, &mut out);
         let read = (self.from_hf)(&HfConfig::new(path, Value::Object(out.clone())))?;

@@ -38,6 +38,20 @@ pub enum ConvertError {
     #[error("tensor {tensor}: expected a type that can be made, found {dtype}, which can only be read")]
     NotMade { tensor: String, dtype: DType },
 
+    /// Rows that do not fill their bytes.
+    #[error(
+        "tensor {tensor}: expected a multiple of 4 rows, of which each byte of a folder holds so many, found {rows}"
+    )]
+    Rows { tensor: String, rows: usize },
+
+    /// Blocks with other numbers.
+    #[error("tensor {tensor}: expected -1, 0 and 1 alone in a ternary matrix, found {found}")]
+    NotTernary { tensor: String, found: f32 },
+
+    /// A folder's factor multiplies biases, or is a reciprocal, which loses digits.
+    #[error("tensor {tensor}: expected a factor with an exact reciprocal, for a ternary matrix with a bias")]
+    Biased { tensor: String },
+
     /// A tensor that the other format has no name for.
     #[error("tensor {tensor}: expected a tensor of architecture {architecture}")]
     Unknown { tensor: String, architecture: &'static str },
@@ -65,6 +79,9 @@ impl ConvertError {
                 "say what to decode it to, as `--dtype f16`; the quality stays that of the quantized file. `--to mlx --bits 4` \
                  quantizes it anew",
             ),
+            Self::Rows { .. } | Self::NotTernary { .. } | Self::Biased { .. } => {
+                Some("as floats, factors multiplied, it can be written: `--dtype bf16`")
+            }
             Self::Layout { .. } => Some(
                 "affine with 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128; the other modes have one number of each",
             ),

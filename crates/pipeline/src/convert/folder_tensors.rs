@@ -25,12 +25,9 @@ impl Folder<'_> {
     pub fn targets(&self, info: &TensorInfo) -> Option<Vec<Target>> {
         let to_mlx = self.to == To::Mlx;
         let Config::HuggingFace(_) = self.source.config() else {
-            let canonical = &info.name;
-            if let Some(name) = self.architecture.mlx_name(canonical).filter(|_| to_mlx) {
-                return Some(vec![Target { canonical: canonical.clone(), assembly: whole(name, info) }]);
-            }
-            let packed = self.architecture.packed(self.config, canonical)?;
-            return Some(packed.into_iter().map(|assembly| self.target(canonical, assembly)).collect());
+            let of_each: Option<Vec<_>> =
+                Architecture::held(&info.name).iter().map(|canonical| self.of_file(canonical, info)).collect();
+            return Some(of_each?.into_iter().flatten().collect());
         };
         let names = HfNames::of(self.source);
         let plain = names.plain(&info.name)?;
@@ -45,6 +42,18 @@ impl Folder<'_> {
         Some(held.into_iter().flat_map(|held| self.of_held(held)).collect())
     }
 
+    /// The tensors that begin with this canonical one, which `info` of a GGUF file holds.
+    fn of_file(&self, canonical: &str, info: &TensorInfo) -> Option<Vec<Target>> {
+        if let Some(name) = self.architecture.mlx_name(canonical).filter(|_| self.to == To::Mlx) {
+            let pieces = self.architecture.pieces(self.source, self.config, canonical)?;
+            let mut shape = info.shape.clone();
+            // Of what is fused, its own rows alone.
+            *shape.iter_mut().nth_back(1)? = pieces.first()?.rows.len();
+            return Some(vec![self.target(canonical, Assembly { name, shape, pieces })]);
+        }
+        Some(self.resolved(canonical, self.architecture.packed(self.config, canonical)?))
+    }
+
     /// The tensors that begin with a canonical one, which is put together from the source's.
     fn of_held(&self, held: Assembly) -> Vec<Target> {
         let canonical = held.name.clone();
@@ -53,13 +62,7 @@ impl Folder<'_> {
             return named(name);
         }
         match self.packed(&canonical) {
-            Some(packed) => {
-                let resolved = |assembly: Assembly| {
-                    let pieces = assembly.pieces.iter().flat_map(|piece| self.resolve(piece)).collect();
-                    self.target(&canonical, Assembly { pieces, ..assembly })
-                };
-                packed.into_iter().map(resolved).collect()
-            }
+            Some(packed) => self.resolved(&canonical, packed),
             None => named(self.architecture.to_hf(&canonical).unwrap_or_else(|| canonical.clone())),
         }
     }
@@ -68,6 +71,15 @@ impl Folder<'_> {
         let Config::HuggingFace(hf) = self.source.config() else { return None };
         let model_type = hf.model_type().unwrap_or_default();
         self.architecture.packed_for(self.config, model_type, canonical)
+    }
+
+    /// Put together from the source's tensors, in place of canonical ones.
+    fn resolved(&self, canonical: &str, packed: Vec<Assembly>) -> Vec<Target> {
+        let resolved = |assembly: Assembly| {
+            let pieces = assembly.pieces.iter().flat_map(|piece| self.resolve(piece)).collect();
+            self.target(canonical, Assembly { pieces, ..assembly })
+        };
+        packed.into_iter().map(resolved).collect()
     }
 
     /// Rows of a canonical tensor, as rows of the source's.

@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use formats::gguf::NewTensor;
 use formats::mlx::{Layout, Mode};
+use formats::safetensors::{Content, FolderTensor};
 use formats::{Checkpoint, TensorInfo};
 use kernels::DType;
-use model::arch::{Architecture, DecoderConfig, Piece, Ternary};
+use model::arch::{Architecture, DecoderConfig, Piece};
 
 use super::stream::{Change, RowOrder};
+use super::ternary::{Form, Matrix};
 use super::{ConvertError, ConvertOptions, exact};
 
 /// A tensor of the result and what becomes it.
@@ -26,14 +28,8 @@ pub(super) struct Step {
     pub ternary: Option<Matrix>,
     /// The tensor of the result with its factor, if it is not multiplied in.
     pub factor: Option<NewTensor>,
-}
-
-/// A ternary matrix of the source.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix {
-    pub kind: Ternary,
-    pub rows: usize,
-    pub cols: usize,
+    /// How a folder has it; where rows share bytes, `target` is the matrix that they amount to.
+    pub form: Form,
 }
 
 impl Step {
@@ -48,7 +44,18 @@ impl Step {
             float: None,
             ternary: None,
             factor: None,
+            form: Form::Values,
         }
+    }
+
+    /// What a folder gets of it.
+    pub fn in_folder(&self) -> impl Iterator<Item = FolderTensor> {
+        let mut target = FolderTensor::from(self.target.clone());
+        if self.form != Form::Values {
+            target.content = Content::Bytes;
+            target.shape[0] = target.shape[0].div_ceil(model::ternary::ROWS_OF_BYTE);
+        }
+        std::iter::once(target).chain(self.factor.clone().map(FolderTensor::from))
     }
 }
 
@@ -122,16 +129,24 @@ pub(super) struct Types {
 }
 
 impl Types {
+    /// `packed` tells the tensors that have a form of their own in the target.
+    ///
     /// # Errors
     /// The source is quantized as the target cannot be, and nothing says what it becomes.
-    pub fn new(source: &Checkpoint, to: To, options: ConvertOptions) -> Result<Self, ConvertError> {
+    pub fn new(
+        source: &Checkpoint,
+        to: To,
+        options: ConvertOptions,
+        packed: impl Fn(&str) -> bool,
+    ) -> Result<Self, ConvertError> {
         let ConvertOptions { dtype, layout } = options;
         if let Some(layout) = layout
             && (to != To::Mlx || layout.dtype(DType::F16).is_none())
         {
             return Err(ConvertError::Layout { layout });
         }
-        let lost = |info: &&TensorInfo| info.dtype().is_some_and(|dtype| to.keeps(dtype).is_none());
+        let lost =
+            |info: &&TensorInfo| info.dtype().is_some_and(|dtype| to.keeps(dtype).is_none()) && !packed(&info.name);
         match source.tensors().find(lost) {
             Some(info) if dtype.is_none() && layout.is_none() => {
                 let (found, to) = (info.dtype().unwrap_or(DType::F32), to.name());

@@ -8,7 +8,8 @@ use kernels::DType;
 use kernels::plan::{Bytes, Weight};
 use kernels::simd::Tier;
 
-use super::plan::{Matrix, Part, Step};
+use super::plan::{Part, Step};
+use super::ternary::{Form, copy, pack, scale_bytes};
 use super::{ConvertError, Observer, Progress, exact};
 
 /// Values that are held at a time: a few megabytes in f32.
@@ -53,7 +54,7 @@ pub(super) enum RowOrder {
 
 impl RowOrder {
     /// The row of the source that becomes row `row` of the result. Heads are whole: their rows are even in number.
-    fn source(self, row: usize) -> usize {
+    pub fn source(self, row: usize) -> usize {
         match self {
             Self::Interleave { head_dim } => {
                 let (head, at) = (row / head_dim, row % head_dim);
@@ -112,15 +113,31 @@ pub(super) fn stream_all(
     let mut written = 0;
     for step in steps {
         for part in &step.parts {
-            let (data, read) = open(source, step, part)?;
             let mut sink = |name: &str, bytes: &[u8]| {
                 written += bytes.len() as u64;
                 write(name, bytes)?;
                 if observer(progress) { Ok(()) } else { Err(ConvertError::Interrupted) }
             };
-            stream(&data, step, tier, &mut |bytes| sink(&step.target.name, bytes))?;
-            if let Some(factor) = &step.factor {
-                sink(&factor.name, &data.factor.to_le_bytes())?;
+            let mut to_target = |bytes: &[u8]| sink(&step.target.name, bytes);
+            let (factor, read) = match (step.form, step.ternary) {
+                (Form::Copied, _) => {
+                    let bytes = source.raw(&part.tensor)?;
+                    copy(&bytes, &mut to_target)?;
+                    (1.0, bytes.len() as u64)
+                }
+                (Form::Packed { .. }, Some(matrix)) => {
+                    let (weight, one, factor) = matrix.read(source, &part.tensor)?;
+                    pack(&weight, one, step, &mut to_target)?;
+                    (factor, weight.data.len() as u64)
+                }
+                _ => {
+                    let (data, read) = open(source, step, part)?;
+                    stream(&data, step, tier, &mut to_target)?;
+                    (data.factor, read)
+                }
+            };
+            if let Some(tensor) = &step.factor {
+                sink(&tensor.name, &scale_bytes(factor, step.form, tensor.dtype, tier))?;
             }
             progress.done += read;
             if !observer(progress) {
@@ -133,9 +150,10 @@ pub(super) fn stream_all(
 
 /// A part of the source, and its bytes there.
 fn open(source: &Checkpoint, step: &Step, Part { tensor, rows }: &Part) -> Result<(Data, u64), ConvertError> {
-    if let Some(Matrix { kind, rows, cols }) = step.ternary {
+    if let Some(matrix) = step.ternary {
         let read = source.tensor_info(tensor).map_or(0, |info| info.bytes as u64);
-        return Ok((model::ternary::read(source, kind, tensor, rows, cols)?.into(), read));
+        let (weight, _, factor) = matrix.read(source, tensor)?;
+        return Ok(((weight, factor).into(), read));
     }
     let whole = source.tensor(tensor)?;
     let part = match rows {

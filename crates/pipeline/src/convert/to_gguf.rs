@@ -1,19 +1,18 @@
 //! A Hugging Face folder as a GGUF file.
 
-use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
 use formats::hf::HfConfig;
 use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, TokenizerFiles};
 use kernels::DType;
-use kernels::plan::{DecoderPlan, Weight};
 use kernels::simd::Tier;
-use model::arch::{Architecture, Assembly, DecoderConfig, HfNames, Ternary};
+use model::arch::{Architecture, Assembly, DecoderConfig, HfNames};
 use model::tokenizer::Tokenizer;
 
-use super::plan::{Matrix, Part, Step, To, Types, change_of, is_conv, is_router, main_type, orders_of, shape_of};
-use super::stream::{Change, RowOrder, stream_all};
+use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, main_type, orders_of, shape_of};
+use super::stream::stream_all;
+use super::ternary::Matrices;
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 use crate::quantize::FILE_TYPES;
 
@@ -39,8 +38,9 @@ pub fn to_gguf(
     let mut config = architecture.config(source)?;
     // Checks every tensor's presence and shape.
     let plan = model::shape_plan(source)?;
-    let ternary = config.ternary.map(|kind| Matrices::new(kind, &plan)).unwrap_or_default();
-    let steps = steps(source, architecture, &config, &Types::new(source, To::Gguf, options)?, &ternary)?;
+    let ternary = config.ternary.map(|kind| Matrices::of(kind, &plan)).unwrap_or_default();
+    let (steps, left_out) =
+        steps(source, architecture, &config, &Types::new(source, To::Gguf, options, |_| false)?, &ternary)?;
     // In floats, they are as any other weights.
     config.ternary = config.ternary.filter(|_| steps.iter().any(|step| step.factor.is_some()));
     let rope = config.rope.tensors();
@@ -62,21 +62,25 @@ pub fn to_gguf(
     let mut write = |name: &str, bytes: &[u8]| writer.write(name, bytes);
     let written = stream_all(source, &steps, tier, &mut write, observer)?;
     writer.finish()?;
-    Ok(Converted { tensors: tensors.len(), bytes: written })
+    Ok(Converted { tensors: tensors.len(), bytes: written, left_out })
 }
 
+/// Beside the steps, the tensors that are left out.
 fn steps(
     source: &Checkpoint,
     architecture: &'static Architecture,
     config: &DecoderConfig,
     types: &Types,
     ternary: &Matrices,
-) -> Result<Vec<Step>, ConvertError> {
-    let mut steps = Vec::new();
+) -> Result<(Vec<Step>, Vec<String>), ConvertError> {
+    let (mut steps, mut left_out) = (Vec::new(), Vec::new());
     let names = HfNames::of(source);
     for info in source.tensors().filter(|info| !ternary.factors.contains(&info.name)) {
-        // What else the model has beside its language model is left out.
-        let Some(plain) = names.plain(&info.name) else { continue };
+        // What else the model has beside its language model.
+        let Some(plain) = names.plain(&info.name) else {
+            left_out.push(info.name.clone());
+            continue;
+        };
         // Early checkpoints store the frequencies, which follow from the settings; tied ones may store the embedding twice.
         let follows = plain.ends_with(".rotary_emb.inv_freq") || (config.tied && plain == "lm_head.weight");
         if follows {
@@ -84,7 +88,13 @@ fn steps(
         }
         let canonical = architecture.to_canonical(&plain);
         if let (Some(matrix), Some(name)) = (ternary.matrices.get(&info.name), &canonical) {
-            steps.push(ternary_step(&info.name, *matrix, name, orders_of(architecture, config, name, To::Gguf), types));
+            steps.push(Matrices::gguf_step(
+                &info.name,
+                *matrix,
+                name,
+                orders_of(architecture, config, name, To::Gguf),
+                types,
+            ));
             continue;
         }
         let found = source.tensor(&info.name)?.dtype;
@@ -106,44 +116,7 @@ fn steps(
         let target = NewTensor { name, dtype, shape };
         steps.push(Step { rows, columns, change, ..Step::plain(Part::whole(&info.name), target) });
     }
-    Ok(steps)
-}
-
-/// The ternary matrices of a source by their names there, and the tensors with their factors.
-#[derive(Default)]
-struct Matrices {
-    matrices: HashMap<String, Matrix>,
-    factors: HashSet<String>,
-}
-
-impl Matrices {
-    fn new(kind: Ternary, plan: &DecoderPlan) -> Self {
-        let matrix = |weight: &Weight| (weight.name.clone(), Matrix { kind, rows: weight.rows, cols: weight.cols });
-        let linears = plan.linears().filter(|linear| linear.ternary.is_some());
-        let matrices: HashMap<_, _> = linears.map(|linear| matrix(&linear.weight)).collect();
-        let factors = matrices.keys().filter_map(|name| model::ternary::factor_of(kind, name)).collect();
-        Self { matrices, factors }
-    }
-}
-
-/// A ternary matrix: -1, 0 and 1 in the narrowest blocks, beside them its factor; or both multiplied, where a type of floats
-/// was asked for.
-fn ternary_step(
-    tensor: &str,
-    matrix: Matrix,
-    name: &str,
-    (rows, columns): (Option<RowOrder>, Option<RowOrder>),
-    types: &Types,
-) -> Step {
-    let target = NewTensor {
-        name: name.to_owned(),
-        dtype: types.kept(model::ternary::dtype(matrix.cols)),
-        shape: vec![matrix.rows, matrix.cols],
-    };
-    let change = if target.dtype.is_float() { Change::Factor } else { Change::None };
-    let factor = model::ternary::factor_of(Ternary::Blocks, name).filter(|_| !target.dtype.is_float());
-    let factor = factor.map(|name| NewTensor { name, dtype: DType::F32, shape: vec![1] });
-    Step { rows, columns, change, ternary: Some(matrix), factor, ..Step::plain(Part::whole(tensor), target) }
+    Ok((steps, left_out))
 }
 
 fn metadata(

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use formats::gguf::NewTensor;
 use formats::mlx::{Layout, Quantization};
-use formats::safetensors::SafetensorsWriter;
-use formats::{ChatTemplates, Checkpoint, Config, GenerationDefaults, NewFolder};
+use formats::safetensors::{FolderTensor, SafetensorsWriter};
+use formats::{Checkpoint, Config, NewFolder};
 use kernels::DType;
 use kernels::quant::GroupAffine;
 use kernels::simd::Tier;
@@ -15,32 +15,18 @@ use model::arch::{
     name_for_hf,
 };
 use model::tokenizer::{GgufVocabulary, Tokenizer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::folder_settings::{copy_settings, pretty, set_dtype, write_settings};
 use super::folder_tensors::{Folder, Target};
 use super::older_keys;
 use super::plan::{Part, Step, To, Types, change_of, is_conv, is_router, is_shared_gate, orders_of, shape_of};
 use super::stream::{Change, is_exact, stream_all};
+use super::ternary::ForFolder;
 use super::{ConvertError, ConvertOptions, Converted, Observer, probe};
 
 /// What the hub and its tools expect of one file.
 const SHARD_BYTES: u64 = 5_000_000_000;
-/// Files beside the weights that go from folder to folder as they are.
-const SETTINGS: [&str; 13] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "README.md",
-    "LICENSE",
-    "LICENSE.txt",
-    "NOTICE",
-];
 
 /// Writes the checkpoint as the folder `target`, which appears when it is whole and replaces what stood there.
 ///
@@ -80,16 +66,18 @@ fn to_folder(
     let architecture = Architecture::of(source)?;
     let config = architecture.config(source)?;
     // Checks every tensor's presence and shape.
-    model::build_plan(source)?;
-    let types = Types::new(source, to, options)?;
+    let plan = model::shape_plan(source)?;
+    let ternary = ForFolder::new(source, &config, architecture.is_bitnet(), &plan, options, tier)?;
+    let types = Types::new(source, to, options, |tensor| ternary.keeps(tensor))?;
     let (mut json, plus_one) = match source.config() {
         Config::Gguf(_) => {
+            let config = DecoderConfig { ternary: ternary.kind(), ..config.clone() };
             let settings = settings(source, architecture, &config)?;
             (settings.json, settings.read.norms.plus_one)
         }
         Config::HuggingFace(hf) => {
             let mut json = hf.value().as_object().cloned().unwrap_or_default();
-            if Quantization::of(hf)?.is_some() {
+            if Quantization::of(hf)?.is_some() || ternary.decodes() {
                 Quantization::erase(&mut json);
             }
             (json, false)
@@ -103,7 +91,7 @@ fn to_folder(
         _ => name_for_hf(&mut json),
     }
     let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
-    let steps = steps(source, architecture, &config, &types, (plus_one, model_type), tier)?;
+    let (steps, left_out) = steps(source, architecture, &config, &types, &ternary, (plus_one, model_type), tier)?;
     let folder = NewFolder::create(target)?;
     set_dtype(&mut json, float_type(&steps));
     if let Some(quantization) = quantization(&steps, options) {
@@ -117,7 +105,7 @@ fn to_folder(
         }
     }
 
-    let tensors: Vec<NewTensor> = steps.iter().map(|step| step.target.clone()).collect();
+    let tensors: Vec<FolderTensor> = steps.iter().flat_map(Step::in_folder).collect();
     let framework = if to == To::Mlx { "mlx" } else { "pt" };
     let mut writer = SafetensorsWriter::create(folder.path(), &tensors, SHARD_BYTES, framework)?;
     let mut write = |name: &str, bytes: &[u8]| writer.write(name, bytes);
@@ -125,13 +113,13 @@ fn to_folder(
     writer.finish()?;
     verify(source, folder.path())?;
     folder.finish()?;
-    Ok(Converted { tensors: tensors.len(), bytes: written })
+    Ok(Converted { tensors: tensors.len(), bytes: written, left_out })
 }
 
 /// Opens what was written: its settings ask for the tensors that it has, and its tokenizer gives the same ids.
 fn verify(source: &Checkpoint, folder: &Path) -> Result<(), ConvertError> {
     let result = Checkpoint::open(folder)?;
-    model::build_plan(&result)?;
+    model::shape_plan(&result)?;
     if matches!(source.config(), Config::Gguf(_)) {
         let open = |checkpoint: &Checkpoint| -> Result<Tokenizer, ConvertError> {
             Ok(Tokenizer::from_files(&checkpoint.tokenizer_files()?)?)
@@ -142,30 +130,53 @@ fn verify(source: &Checkpoint, folder: &Path) -> Result<(), ConvertError> {
 }
 
 /// Vectors and routers, which are F32 in GGUF files, get the matrices' type where that loses nothing, or where it was asked for.
+/// Beside the steps, the tensors that are left out.
 fn steps(
     source: &Checkpoint,
     architecture: &'static Architecture,
     config: &DecoderConfig,
     types: &Types,
+    ternary: &ForFolder,
     (plus_one, model_type): (bool, &str),
     tier: Tier,
-) -> Result<Vec<Step>, ConvertError> {
+) -> Result<(Vec<Step>, Vec<String>), ConvertError> {
     let from_gguf = matches!(source.config(), Config::Gguf(_));
     let (names, to) = (HfNames::of(source), types.to);
     let folder = Folder { source, architecture, config, to };
     let eight_bits = |canonical: &str| mlx_has_eight_bits(model_type, canonical);
     let untransformed = to == To::HuggingFace && architecture.is_transformed(source, config);
-    let mut steps = Vec::new();
-    for info in source.tensors() {
+    let (mut steps, mut left_out) = (Vec::new(), Vec::new());
+    for info in source.tensors().filter(|info| !ternary.of.factors.contains(&info.name)) {
         let plain = if from_gguf { Some(info.name.clone()) } else { names.plain(&info.name) };
         let Some(plain) = plain.or_else(|| (to == To::HuggingFace).then(|| info.name.clone())) else {
             // mlx-lm's folders have the language model alone.
+            left_out.push(info.name.clone());
             continue;
         };
         let follows = [ROPE_FREQS, ROPE_LONG, ROPE_SHORT].contains(&info.name.as_str())
             || info.name.ends_with(".rotary_emb.inv_freq");
-        let guesses = from_gguf && config.is_guessing(&info.name);
-        if follows || guesses || (config.tied && plain == "lm_head.weight") {
+        if from_gguf && config.is_guessing(&info.name) {
+            left_out.push(info.name.clone());
+            continue;
+        }
+        if follows || (config.tied && plain == "lm_head.weight") {
+            continue;
+        }
+        let known = if from_gguf { Some(info.name.clone()) } else { architecture.to_canonical(&plain) };
+        let name = || {
+            let name = match from_gguf {
+                true => architecture.to_hf(&info.name),
+                false => Some(names.plain(&info.name).map_or_else(|| info.name.clone(), |plain| folder.nested(&plain))),
+            };
+            name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })
+        };
+        if let Some(matrix) = ternary.of.matrices.get(&info.name) {
+            let orders = match from_gguf {
+                true => orders_of(architecture, config, &info.name, To::HuggingFace),
+                false => (None, None),
+            };
+            let types = |found, cols| types.matrix(found, cols, known.as_deref().is_some_and(eight_bits));
+            steps.push(ternary.step(&info.name, *matrix, name()?, orders, types));
             continue;
         }
         let found = source.tensor(&info.name)?.dtype;
@@ -178,13 +189,7 @@ fn steps(
             }
             continue;
         }
-        let known = if from_gguf { Some(info.name.clone()) } else { architecture.to_canonical(&plain) };
-        let name = match from_gguf {
-            true => architecture.to_hf(&info.name),
-            false => Some(names.plain(&info.name).map_or_else(|| info.name.clone(), |plain| folder.nested(&plain))),
-        };
-        let name =
-            name.ok_or_else(|| ConvertError::Unknown { tensor: info.name.clone(), architecture: architecture.name })?;
+        let name = name()?;
         let row = from_gguf && is_shared_gate(&info.name) && info.shape.len() == 1;
         let mut shape: Vec<usize> = row.then_some(1).into_iter().chain(info.shape.iter().copied()).collect();
         let (mut change, mut orders) = (Change::None, (None, None));
@@ -220,7 +225,7 @@ fn steps(
             };
         }
     }
-    Ok(steps)
+    Ok((steps, left_out))
 }
 
 /// `config.json`, as far as it describes the decoder.
@@ -284,122 +289,4 @@ fn quantization(steps: &[Step], options: ConvertOptions) -> Option<Quantization>
     let most = || found.values().max_by_key(|layout| count(layout)).copied();
     let all = options.layout.filter(|_| !found.is_empty()).or_else(most)?;
     Some(Quantization { all, by_name: found.into_iter().filter(|(_, layout)| *layout != all).collect() })
-}
-
-/// The JSON files that GGUF metadata amounts to.
-fn write_settings(
-    source: &Checkpoint,
-    mut settings: Map<String, Value>,
-    config: &DecoderConfig,
-    tokenizer: &GgufVocabulary,
-    folder: &NewFolder,
-) -> Result<(), ConvertError> {
-    let generation = source.generation_defaults()?;
-    add_token_ids(&generation, &mut settings);
-    folder.write("config.json", &pretty(&Value::Object(settings)))?;
-    folder.write("generation_config.json", &pretty(&generation_config(&generation)))?;
-    folder.write("tokenizer.json", tokenizer.to_tokenizer_json()?.to_string().as_bytes())?;
-    let tokenizer_config = tokenizer_config(source, tokenizer, config)?;
-    folder.write("tokenizer_config.json", &pretty(&tokenizer_config))?;
-    // A licence of several lines would be more than one key of the card's front matter.
-    if let Some(licence) = source.licence()?.filter(|licence| !licence.contains(['\n', '\r'])) {
-        folder.write("README.md", format!("---\nlicense: {licence}\n---\n").as_bytes())?;
-    }
-    Ok(())
-}
-
-/// In both spellings: transformers 5 reads `dtype`, those before `torch_dtype`.
-fn set_dtype(config: &mut Map<String, Value>, dtype: DType) {
-    let names = [(DType::F16, "float16"), (DType::BF16, "bfloat16")];
-    let name = names.iter().find(|(known, _)| *known == dtype).map_or("float32", |(_, name)| name);
-    config.insert("dtype".to_owned(), json!(name));
-    config.insert("torch_dtype".to_owned(), json!(name));
-}
-
-fn add_token_ids(generation: &GenerationDefaults, out: &mut Map<String, Value>) {
-    let eos = match generation.eos_token_ids[..] {
-        [] => Value::Null,
-        [id] => json!(id),
-        ref ids => json!(ids),
-    };
-    out.insert("bos_token_id".to_owned(), json!(generation.bos_token_id));
-    out.insert("eos_token_id".to_owned(), eos);
-    out.insert("pad_token_id".to_owned(), json!(generation.pad_token_id));
-}
-
-fn generation_config(generation: &GenerationDefaults) -> Value {
-    let mut out = Map::new();
-    add_token_ids(generation, &mut out);
-    let float = |value: f32| json!(value.to_string().parse::<f64>().unwrap_or(value.into()));
-    let sampling = [
-        ("temperature", generation.temperature.map(float)),
-        ("top_k", generation.top_k.map(|k| json!(k))),
-        ("top_p", generation.top_p.map(float)),
-        ("min_p", generation.min_p.map(float)),
-        ("repetition_penalty", generation.repetition_penalty.map(float)),
-    ];
-    // Temperature 0 stands for the most likely token, which is said otherwise here.
-    let greedy = generation.temperature == Some(0.0);
-    for (key, value) in sampling {
-        if let Some(value) = value.filter(|_| !greedy) {
-            out.insert(key.to_owned(), value);
-            out.insert("do_sample".to_owned(), json!(true));
-        }
-    }
-    if greedy {
-        out.insert("do_sample".to_owned(), json!(false));
-    }
-    Value::Object(out)
-}
-
-fn tokenizer_config(
-    source: &Checkpoint,
-    tokenizer: &GgufVocabulary,
-    config: &DecoderConfig,
-) -> Result<Value, ConvertError> {
-    let mut out = Map::new();
-    out.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
-    let pad = source.generation_defaults()?.pad_token_id;
-    let roles = [
-        ("bos_token", tokenizer.bos_token_id),
-        ("eos_token", tokenizer.eos_token_id),
-        ("unk_token", tokenizer.unknown_token_id),
-        ("pad_token", pad),
-    ];
-    for (role, id) in roles {
-        let text = id.and_then(|id| tokenizer.tokens.get(id as usize)).and_then(|t| std::str::from_utf8(t).ok());
-        if let Some(text) = text {
-            out.insert(role.to_owned(), json!(text));
-        }
-    }
-    out.insert("model_max_length".to_owned(), json!(config.context));
-    out.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
-    let templates: Vec<(String, String)> =
-        source.chat_templates()?.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-    match &templates[..] {
-        [] => {}
-        [(name, text)] if name == ChatTemplates::DEFAULT => {
-            out.insert("chat_template".to_owned(), json!(text));
-        }
-        several => {
-            let list = several.iter().map(|(name, text)| json!({ "name": name, "template": text })).collect();
-            out.insert("chat_template".to_owned(), Value::Array(list));
-        }
-    }
-    Ok(Value::Object(out))
-}
-
-fn copy_settings(from: &Path, folder: &NewFolder) -> Result<(), ConvertError> {
-    for name in SETTINGS {
-        let path = from.join(name);
-        if path.is_file() {
-            let content = std::fs::read(&path).map_err(|source| formats::FormatError::Io { path, source })?;
-            folder.write(name, &content)?;
-        }
-    }
-    Ok(())
-}
-
-fn pretty(value: &Value) -> Vec<u8> {
-    format!("{value:#}\n").into_bytes()
 }
