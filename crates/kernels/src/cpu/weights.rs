@@ -570,9 +570,10 @@ fn check_linear(linear: &Linear, rows: usize, cols: usize) -> Result<(), Backend
 }
 
 fn check_weight(w: &Weight, rows: usize, cols: usize) -> Result<(), BackendError> {
+    let takes_int8 = matches!(w.dtype.run.matmul, MatMulFn::Int8(_));
     let problem = if (w.rows, w.cols) != (rows, cols) {
         format!("expected shape [{rows}, {cols}], found [{}, {}]", w.rows, w.cols)
-    } else if !cols.is_multiple_of(w.dtype.block.max(if w.dtype.is_float() { 1 } else { BLOCK })) {
+    } else if !cols.is_multiple_of(w.dtype.block.max(if takes_int8 { BLOCK } else { 1 })) {
         format!("{cols} columns are no multiple of the block of {}", w.dtype)
     } else if w.data.len() != w.rows * w.row_bytes() {
         format!("expected {} bytes, found {}", w.rows * w.row_bytes(), w.data.len())
