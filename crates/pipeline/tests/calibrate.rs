@@ -206,7 +206,7 @@ fn check_products(checkpoint: &Checkpoint, imatrix: &Imatrix) {
     for (tensor, entry) in imatrix.entries() {
         let cols = *checkpoint.tensor_info(tensor).unwrap().shape.last().unwrap();
         let Some(products) = imatrix.products(tensor) else {
-            assert!(entry.counts().len() > 1 || cols % 32 > 0, "{tensor}");
+            assert!(entry.counts().len() > 1 || !cols.is_multiple_of(32), "{tensor}");
             continue;
         };
         let span = products.len() / cols;
