@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use formats::FormatError;
-use formats::imatrix::{Form, Imatrix, NewEntry, write};
+use formats::imatrix::{Form, Imatrix, NewEntry, NewProducts, write, write_with_products};
 use kernels::plan::Bytes;
 
 fn data(name: &str) -> PathBuf {
@@ -167,4 +167,20 @@ fn counts_of_experts_that_saw_nothing() {
     write(&target, &[], (1, 2), &[entry]).unwrap();
     let imatrix = Imatrix::open(&target).unwrap();
     assert_eq!(imatrix.entry("a").unwrap().means().unwrap(), [2.0, 3.0, 1.0, 1.0]);
+}
+
+#[test]
+fn products_stand_behind_the_sums_once_for_all_that_are_given_the_same() {
+    let target = tempfile::tempdir().unwrap();
+    let target = target.path().join("imatrix.gguf");
+    let entry = |tensor: &str| NewEntry { tensor: tensor.to_owned(), sums: vec![4.0, 6.0], counts: vec![2.0] };
+    let products = NewProducts { tensors: vec!["b", "a"], cols: 2, sums: &[4.0, -1.0, 0.0, 6.0] };
+    write_with_products(&target, &[], (1, 2), &["a", "b", "c"].map(entry), &[products]).unwrap();
+    let found = Imatrix::open(&target).unwrap();
+    assert!(found.has_products());
+    assert_eq!(found.products("a"), Some(vec![4.0, -1.0, 0.0, 6.0]));
+    assert_eq!(found.products("b"), found.products("a"));
+    assert_eq!(found.products("c"), None);
+    assert_eq!(found.len(), 3);
+    assert!(!Imatrix::open(&data("llama.gguf")).unwrap().has_products());
 }

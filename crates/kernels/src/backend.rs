@@ -110,6 +110,18 @@ pub struct Output {
     pub logits: Vec<f32>,
 }
 
+/// What a linear node was given.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeInputs<'a> {
+    pub rows: u64,
+    /// The number of the node that was given the same, and stands for all that were.
+    pub same_as: usize,
+    /// Of each column the sum of its squares: `[cols]`.
+    pub squares: &'a [f64],
+    /// `[cols, span]`: sums of products with the columns of a column's group, from the first of its own sixteen columns on.
+    pub products: &'a [f32],
+}
+
 /// A compiled model with its KV pages and states.
 pub trait Program: Send {
     fn vocab(&self) -> usize;
@@ -144,17 +156,19 @@ pub trait Program: Send {
     }
     /// Copies the content of state `from` to state `to`.
     fn copy_state(&mut self, _from: u32, _to: u32) {}
-    /// From now on sums up what linear nodes are given, all but the head; [`Self::take_inputs`] tells.
+    /// From now on sums up what linear nodes are given, all but the head; [`Self::take_inputs`] tells. `spans` are in the
+    /// order of nodes: products are summed of the columns of a group, this many, a multiple of sixteen; 0 or nothing for
+    /// none.
     ///
     /// # Errors
     /// Too little memory, or a program that cannot.
-    fn record_inputs(&mut self) -> Result<(), BackendError> {
+    fn record_inputs(&mut self, _spans: &[usize]) -> Result<(), BackendError> {
         Err(BackendError::Plan("this program does not tell what its matrices are given".to_owned()))
     }
-    /// Gives what linear nodes were given since the last call: a node's number in
-    /// [`DecoderPlan::linears`](crate::plan::DecoderPlan::linears), the count of its rows, and for each column the sum of
-    /// their squares, `[cols]`. The bits do not depend on threads, nor on how rows were spread over batches.
-    fn take_inputs(&mut self, _each: &mut dyn FnMut(usize, u64, &[f64])) {}
+    /// Gives what linear nodes were given since the last call, by a node's number in
+    /// [`DecoderPlan::linears`](crate::plan::DecoderPlan::linears). The bits do not depend on threads, nor on how rows were
+    /// spread over batches.
+    fn take_inputs(&mut self, _each: &mut dyn FnMut(usize, &NodeInputs)) {}
     /// Starts a batch: stores the spans' keys and values in their pages, moves their states on, and computes the logits that
     /// were asked for.
     ///

@@ -127,11 +127,13 @@ fn any_chunking_thread_count_and_tier_gives_the_same_bits() {
     }
 }
 
-/// What nodes were given: each one's number, count of rows, and the bits of its sums.
-fn recorded(program: &mut dyn Program) -> Vec<(usize, u64, Vec<u64>)> {
+/// What nodes were given: each one's number, count of rows, the bits of its sums, and those of its sums of products.
+fn recorded(program: &mut dyn Program) -> Vec<(usize, u64, Vec<u64>, Vec<u32>)> {
     let mut found = Vec::new();
-    program
-        .take_inputs(&mut |node, rows, sums| found.push((node, rows, sums.iter().map(|sum| sum.to_bits()).collect())));
+    program.take_inputs(&mut |node, inputs| {
+        let squares = inputs.squares.iter().map(|sum| sum.to_bits()).collect();
+        found.push((node, inputs.rows, squares, inputs.products.iter().map(|sum| sum.to_bits()).collect()));
+    });
     found
 }
 
@@ -142,21 +144,29 @@ fn recorded_inputs_have_the_same_bits_for_any_chunking_thread_count_and_tier() {
     for name in ["F32", "Q4_0"] {
         let plan = plan(&Shape { dtype: DType::from_name(name).unwrap(), head_dim: 24, layers: 2 }, &mut random);
         let mut expected = Vec::new();
+        // Of groups of 32 columns, of which the last may be shorter; none of the second node.
+        let spans: Vec<usize> = (0..plan.linears().count()).map(|node| if node == 1 { 0 } else { 32 }).collect();
         for (tier, threads, chunk) in Tier::all_available().flat_map(|t| [(t, 1, 90), (t, 2, 7)]) {
             let mut program = compile(&plan, tier, threads, KvType::F16);
             let silent = logits(&mut *program, &tokens, &[0, 1], chunk);
             assert!(recorded(&mut *program).is_empty());
-            program.record_inputs().unwrap();
+            program.record_inputs(&spans).unwrap();
             assert_eq!(logits(&mut *program, &tokens, &[0, 1], chunk), silent);
             let found = recorded(&mut *program);
             assert!(recorded(&mut *program).is_empty());
             if expected.is_empty() {
                 // All nodes but the head; those that share an input have the same.
                 assert_eq!(found.len(), plan.linears().count() - 1);
-                for ((number, rows, sums), linear) in found.iter().zip(plan.linears()) {
+                for ((number, rows, sums, products), linear) in found.iter().zip(plan.linears()) {
                     assert_eq!((*rows, sums.len()), (90, linear.weight.cols), "{number}");
                     assert!(sums.iter().all(|sum| f64::from_bits(*sum) > 0.0));
+                    // A column's product with itself is its square.
+                    for (column, products) in products.chunks(32).enumerate() {
+                        let (sum, square) = (f32::from_bits(products[column % 32]), f64::from_bits(sums[column]));
+                        assert!((f64::from(sum) / square - 1.0).abs() < 1e-5, "{number} column {column}");
+                    }
                 }
+                assert!(found.iter().any(|(.., products)| !products.is_empty()));
                 assert!(found[0].2 == found[1].2 && found[0].2 != found[3].2);
                 expected = found;
             } else {

@@ -3,11 +3,13 @@
 //! The text is cut into windows of `context` tokens that follow one another; a rest is left out. Each window is a sequence
 //! of its own, its first token replaced by BOS where the vocabulary adds one. Of each linear node in a layer the squares of
 //! its inputs are summed up by column, and the inputs counted; of a mixture's experts, for each expert alone. Neither the
-//! output matrix nor what stands outside the layers is looked at.
+//! output matrix nor what stands outside the layers is looked at. Products of columns are summed up on demand, for a search
+//! that lets errors make up for each other; not of experts.
 //!
 //! Work that was broken off goes on from a [partial result](partial), to the same bits.
 
 mod error;
+mod own_text;
 pub mod partial;
 mod sums;
 
@@ -19,6 +21,7 @@ use kernels::backend::{Logits, Program, Span, run};
 
 pub use error::CalibrateError;
 use model::NodeTensor;
+pub use own_text::{OWN_CONTEXT, own_text};
 use sums::Sums;
 
 use crate::cache::Cache;
@@ -32,6 +35,8 @@ pub struct CalibrateOptions {
     pub context: usize,
     /// Replaces the first token of each window.
     pub bos: Option<u32>,
+    /// Whether products of columns are summed, too.
+    pub products: bool,
 }
 
 /// Sums over the windows done.
@@ -43,8 +48,8 @@ pub struct Calibration {
 
 impl Calibration {
     /// Of no windows, for a program with these nodes.
-    pub fn new(nodes: &[NodeTensor]) -> Self {
-        Self { windows: 0, sums: Sums::new(nodes) }
+    pub fn new(nodes: &[NodeTensor], options: &CalibrateOptions) -> Self {
+        Self { windows: 0, sums: Sums::new(nodes, options.products) }
     }
 
     /// Windows done.
@@ -81,7 +86,7 @@ impl Calibration {
         check(program.vocab(), tokens, context)?;
         let sequences = (POSITIONS / context).max(1);
         let cache = Cache::new(program, sequences, context)?;
-        program.record_inputs()?;
+        program.record_inputs(self.sums.spans())?;
         let windows: Vec<&[u32]> = tokens.chunks_exact(context).collect();
         while self.windows < windows.len() {
             let batch = &windows[self.windows..windows.len().min(self.windows + sequences)];
@@ -117,7 +122,8 @@ impl Calibration {
     /// The file cannot be written.
     pub fn write(&self, target: &Path, dataset: &str, context: usize) -> Result<(), CalibrateError> {
         let chunks = (self.windows as u32, context as u32);
-        Ok(imatrix::write(target, &[dataset.to_owned()], chunks, &self.sums.entries())?)
+        let (entries, products) = (self.sums.entries(), self.sums.products());
+        Ok(imatrix::write_with_products(target, &[dataset.to_owned()], chunks, &entries, &products)?)
     }
 }
 

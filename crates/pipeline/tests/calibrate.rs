@@ -44,7 +44,7 @@ impl Case {
         let text = std::fs::read_to_string(data().join("imatrix/text.txt")).unwrap();
         let tokens = tokenizer.encode(&text, EncodeOptions::TEXT);
         let bos = tokenizer.encode("", EncodeOptions::TEXT).first().copied();
-        Self { checkpoint, tokens, options: CalibrateOptions { context: CONTEXT, bos } }
+        Self { checkpoint, tokens, options: CalibrateOptions { context: CONTEXT, bos, products: false } }
     }
 
     fn gguf(name: &str) -> Self {
@@ -58,7 +58,7 @@ impl Case {
     }
 
     fn calibration(&self) -> Calibration {
-        Calibration::new(&node_tensors(&self.checkpoint).unwrap())
+        Calibration::new(&node_tensors(&self.checkpoint).unwrap(), &self.options)
     }
 
     /// The bytes of the whole result.
@@ -161,6 +161,7 @@ fn threads_and_breaks_do_not_change_a_bit() {
     assert!(path.ends_with("imatrix.gguf.partial"));
     for name in ["llama", "qwen2moe", "lfm2"] {
         let mut case = Case::gguf(name);
+        case.options.products = true;
         // So short that no two windows are computed together; the text is long enough.
         case.tokens = case.tokens.repeat(3);
         let whole = case.result(1);
@@ -186,6 +187,7 @@ fn threads_and_breaks_do_not_change_a_bit() {
         }
         assert!(breaks > 3, "{name}: {breaks}");
         assert!(written(&calibration) == whole, "{name}");
+        check_products(&case.checkpoint, &read(&whole));
 
         let mut other = case.calibration();
         let error = partial::resume(&mut other, &path, "another").unwrap_err();
@@ -197,6 +199,26 @@ fn threads_and_breaks_do_not_change_a_bit() {
     }
 }
 
+/// Matrices in a layer that stand alone have products, those with the same inputs the same; a column's with itself is its
+/// square.
+fn check_products(checkpoint: &Checkpoint, imatrix: &Imatrix) {
+    assert!(imatrix.has_products());
+    for (tensor, entry) in imatrix.entries() {
+        let cols = *checkpoint.tensor_info(tensor).unwrap().shape.last().unwrap();
+        let Some(products) = imatrix.products(tensor) else {
+            assert!(entry.counts().len() > 1 || !cols.is_multiple_of(32), "{tensor}");
+            continue;
+        };
+        let span = products.len() / cols;
+        for (column, (products, square)) in products.chunks(span).zip(entry.sums()).enumerate() {
+            let own = products[column % span];
+            assert!((own - square).abs() <= square * 1e-4, "{tensor}, column {column}: {own} and {square}");
+        }
+    }
+    let of = |name: &str| imatrix.products(&format!("blk.0.{name}.weight"));
+    assert!(of("attn_q") == of("attn_k") && of("attn_q") == of("attn_v") && of("ffn_gate") == of("ffn_up"));
+}
+
 #[test]
 fn an_identity_is_of_model_text_and_windows() {
     let case = Case::gguf("llama");
@@ -205,6 +227,7 @@ fn an_identity_is_of_model_text_and_windows() {
     assert_eq!(own, of(&Case::gguf("llama"), &case.tokens, case.options));
     assert_ne!(own, of(&case, &case.tokens[1..], case.options));
     assert_ne!(own, of(&case, &case.tokens, CalibrateOptions { context: 32, ..case.options }));
+    assert_ne!(own, of(&case, &case.tokens, CalibrateOptions { products: true, ..case.options }));
     assert_ne!(own, of(&Case::gguf("qwen2"), &case.tokens, case.options));
 }
 

@@ -33,6 +33,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 Examples:
   edgeling calibrate model-f16.gguf --text wiki.txt --out imatrix.gguf
   edgeling quantize model-f16.gguf Q2_K_S --imatrix imatrix.gguf --out model-q2_k_s.gguf
+  edgeling calibrate model-f16.gguf --text wiki.txt --out products.gguf --products
+  edgeling quantize model-f16.gguf Q4_K_M --imatrix products.gguf --effort high --out model-q4_k_m.gguf
   edgeling calibrate smollm2 --text code.txt --context 2048 --out imatrix-code.gguf --json")]
 pub struct Args {
     #[arg(help = MODEL_HELP)]
@@ -46,6 +48,9 @@ pub struct Args {
     /// Tokens of a window
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(8..))]
     context: u32,
+    /// Also measure how columns go together, for `quantize --effort high`: a larger file, and much better blocks
+    #[arg(long)]
+    products: bool,
     /// Replace a file that is there, and begin anew where what is there was begun with something else
     #[arg(long)]
     force: bool,
@@ -59,13 +64,15 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
     let text = read_text(&args.text)?;
     let path = context.locate(&args.model, Missing::Fail)?.path;
     let checkpoint = Checkpoint::open(&path)?;
-    let mut calibration = Calibration::new(&node_tensors(&checkpoint)?);
+    let nodes = node_tensors(&checkpoint)?;
     let watch = Watch::new();
     // A window's keys and values are few: they need not be rounded.
     let numbers = Numbers { kv: KvType::F32, bf16: false };
     let mut loaded = context.load_from(&path, numbers, Keep::Nothing)?;
     let tokens = loaded.tokenizer.encode(&text, EncodeOptions::TEXT);
-    let options = CalibrateOptions { context: args.context as usize, bos: added_bos(&loaded.tokenizer) };
+    let bos = added_bos(&loaded.tokenizer);
+    let options = CalibrateOptions { context: args.context as usize, bos, products: args.products };
+    let mut calibration = Calibration::new(&nodes, &options);
 
     let partial =
         Partial { path: partial::path(&args.out), identity: partial::identity(&checkpoint, &tokens, &options)? };

@@ -99,7 +99,8 @@ enum EffortArg {
     /// The bytes of llama-quantize
     #[default]
     Reference,
-    /// Blocks of the same types with less error, by importance where --imatrix is given; takes longer
+    /// Better blocks of the same types, by what --imatrix knows of products of columns, or else by a text that the model
+    /// writes for this; takes longer
     High,
 }
 
@@ -127,6 +128,7 @@ fn tensor_type(text: &str) -> Result<(Regex, DType), String> {
     Ok((Regex::new(pattern).map_err(|error| error.to_string())?, dtype(name)?))
 }
 
+mod own;
 mod target;
 
 use target::{Target, TargetArgs};
@@ -159,13 +161,15 @@ pub fn run(args: Args, context: &Context) -> Result<()> {
         },
         (None, None) => return Err(Usage("a TYPE or a target is needed".to_owned()).into()),
     };
-    let options = QuantizeOptions {
+    let mut options = QuantizeOptions {
         types,
         requantize: args.requantize,
         threads: context.threads,
         imatrix,
         effort: args.effort.into(),
+        fallback: None,
     };
+    options.fallback = own::measured(context, &source, &path, &args.out, &options)?;
     let Some(text) = text else {
         let tensors = make(context, &source, &args.out, &options)?;
         return say(context, &args, &tensors, None, None);
@@ -217,13 +221,17 @@ fn make(
         if watch.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     drop(bar);
-    result.map_err(|error| match error {
+    result.map_err(told)
+}
+
+fn told(error: QuantizeError) -> anyhow::Error {
+    match error {
         QuantizeError::Interrupted => Interrupted.into(),
         error => match error.hint().map(str::to_owned) {
             Some(hint) => Hinted::new(error.to_string(), hint).into(),
             None => error.into(),
         },
-    })
+    }
 }
 
 fn say(

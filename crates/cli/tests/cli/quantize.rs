@@ -118,6 +118,18 @@ fn more_effort_makes_other_blocks_of_the_same_types() {
         assert_eq!((&better.0, better.1.len()), (&usual.0, usual.1.len()), "{file_type}");
         assert_ne!(better.1, usual.1, "{file_type}");
     }
+
+    let imatrix = case.edgeling.home.path().join("imatrix.gguf").display().to_string();
+    let [plain, products] = [&[][..], &["--products"]].map(|more| {
+        let fixed = ["calibrate", &case.source, "--text", &case.text, "--context", "32", "--out", &imatrix, "--force"];
+        case.edgeling.run(&[&fixed, more].concat()).success();
+        let quantized = |threads| made("Q4_0", &["--imatrix", &imatrix, "--effort", "high", "--threads", threads]).1;
+        let better = quantized("1");
+        assert!(better == quantized("2"));
+        (better, made("Q4_0", &["--imatrix", &imatrix]).1)
+    });
+    assert!(plain.0 != products.0, "products count");
+    assert!(plain.1 == products.1, "the reference has none");
     case.edgeling.run(&case.args("Q4_0", &["--effort", "heroic"])).failed(2, &["reference", "high"]);
 }
 

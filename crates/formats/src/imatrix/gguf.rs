@@ -6,7 +6,10 @@ use std::path::Path;
 use kernels::DType;
 use kernels::plan::Bytes;
 
-use super::{CHUNK_SIZE_KEY, CHUNKS_KEY, COUNTS, DATASETS_KEY, Entry, Form, Imatrix, SUMS, TYPE, TYPE_KEY, wrong};
+use super::{
+    CHUNK_SIZE_KEY, CHUNKS_KEY, COUNTS, DATASETS_KEY, Entry, Form, Imatrix, PRODUCTS, SAME_INPUTS_KEY, SHARING_KEY,
+    SUMS, TYPE, TYPE_KEY, wrong,
+};
 use crate::FormatError;
 use crate::gguf::{Header, Metadata};
 
@@ -17,7 +20,15 @@ pub fn parse(bytes: Bytes, path: &Path) -> Result<Imatrix, FormatError> {
     let Header { metadata, tensors, .. } = Header::parse(bytes.clone(), path)?;
     check_type(&metadata)?;
     let mut pairs: BTreeMap<&str, Pair> = BTreeMap::new();
+    let mut products = BTreeMap::new();
     for info in &tensors {
+        if let Some(name) = info.name.strip_suffix(PRODUCTS) {
+            let data = bytes.slice(info.offset..info.offset + info.bytes);
+            match data.filter(|_| info.dtype() == Some(DType::F32)) {
+                Some(data) => products.insert(name.to_owned(), data),
+                None => return Err(wrong(path, &info.name, "numbers of type F32", info.raw_type.to_string())),
+            };
+        }
         let part = [SUMS, COUNTS].map(|suffix| info.name.strip_suffix(suffix));
         let Some((which, name)) = part.into_iter().enumerate().find_map(|(i, name)| Some((i, name?))) else { continue };
         if info.dtype() != Some(DType::F32) {
@@ -42,7 +53,10 @@ pub fn parse(bytes: Bytes, path: &Path) -> Result<Imatrix, FormatError> {
     if entries.is_empty() {
         return Err(not_one(path, "a GGUF file without sums of inputs"));
     }
-    let datasets = metadata.get::<Vec<&str>>(DATASETS_KEY)?.unwrap_or_default();
+    let names = |key| Ok::<_, FormatError>(metadata.get::<Vec<&str>>(key)?.unwrap_or_default());
+    let same_inputs = names(SHARING_KEY)?.into_iter().zip(names(SAME_INPUTS_KEY)?);
+    let same_inputs = same_inputs.map(|(tensor, of)| (tensor.to_owned(), of.to_owned())).collect();
+    let datasets = names(DATASETS_KEY)?;
     Ok(Imatrix {
         path: path.to_owned(),
         form: Form::Gguf,
@@ -50,6 +64,8 @@ pub fn parse(bytes: Bytes, path: &Path) -> Result<Imatrix, FormatError> {
         chunks: metadata.get(CHUNKS_KEY)?.unwrap_or(0),
         chunk_size: metadata.get(CHUNK_SIZE_KEY)?.filter(|&size| size > 0),
         entries,
+        products,
+        same_inputs,
     })
 }
 

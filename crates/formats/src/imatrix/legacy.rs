@@ -52,7 +52,16 @@ pub fn parse(bytes: &Bytes, path: &Path) -> Result<Imatrix, FormatError> {
     let chunks = if left(&cursor) { cursor.u32()?.cast_signed().max(0).cast_unsigned() } else { 0 };
     let dataset = if left(&cursor) { text(&mut cursor, u32::MAX)? } else { "" };
     let datasets = Some(dataset.to_owned()).filter(|name| !name.is_empty()).into_iter().collect();
-    Ok(Imatrix { path: path.to_owned(), form: Form::Legacy, datasets, chunks, chunk_size: None, entries })
+    Ok(Imatrix {
+        path: path.to_owned(),
+        form: Form::Legacy,
+        datasets,
+        chunks,
+        chunk_size: None,
+        entries,
+        products: BTreeMap::new(),
+        same_inputs: BTreeMap::new(),
+    })
 }
 
 /// A length and so many bytes of UTF-8, at most `limit`.

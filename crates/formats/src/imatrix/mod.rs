@@ -1,8 +1,8 @@
 //! Importance matrices: how strongly a text moves each column of each matrix of a model, in both forms that llama.cpp has.
 //!
 //! The form of today is a GGUF file without a model: two tensors for each matrix, `NAME.in_sum2`, sums of
-//! squares of its inputs `[experts, cols]`, and `NAME.counts`, how many inputs each expert saw. The older form is a list of
-//! names with numbers.
+//! squares of its inputs `[experts, cols]`, and `NAME.counts`, how many inputs each expert saw. Ours may also have
+//! `NAME.in_products`, sums of products of columns `[cols, span]`. The older form is a list of names with numbers.
 
 mod gguf;
 mod legacy;
@@ -16,7 +16,7 @@ use kernels::plan::Bytes;
 
 use crate::{FormatError, MappedFile};
 
-pub use write::{NewEntry, write};
+pub use write::{NewEntry, NewProducts, write, write_with_products};
 
 const TYPE_KEY: &str = "general.type";
 const TYPE: &str = "imatrix";
@@ -25,6 +25,11 @@ const CHUNKS_KEY: &str = "imatrix.chunk_count";
 const CHUNK_SIZE_KEY: &str = "imatrix.chunk_size";
 const SUMS: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
+/// Not in the reference's files.
+const PRODUCTS: &str = ".in_products";
+/// Tensors that are given the same as others, and, in the same order, the ones whose products stand for them.
+const SHARING_KEY: &str = "imatrix.products.tensors";
+const SAME_INPUTS_KEY: &str = "imatrix.products.same_as";
 
 /// The forms that a file may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,10 @@ pub struct Imatrix {
     /// Tokens of a piece, where the file says.
     pub chunk_size: Option<u32>,
     entries: BTreeMap<String, Entry>,
+    /// f32, little-endian: sums of products, by the tensor that they stand under.
+    products: BTreeMap<String, Bytes>,
+    /// The tensor whose products stand for another's.
+    same_inputs: BTreeMap<String, String>,
 }
 
 /// The sums of one matrix, or of a stack of them.
@@ -87,6 +96,20 @@ impl Imatrix {
     /// All entries with their tensors' names, in order of these.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// Sums of products of the columns of a matrix, `[cols, span]`, where the file has them.
+    pub fn products(&self, tensor: &str) -> Option<Vec<f32>> {
+        let of = self.same_inputs.get(tensor).map_or(tensor, String::as_str);
+        let bytes = self.products.get(of)?;
+        let mut sums = vec![0.0; bytes.len() / DType::F32.bytes];
+        (DType::F32.decode)(bytes, &mut sums);
+        Some(sums)
+    }
+
+    /// Whether it has products of any matrix.
+    pub fn has_products(&self) -> bool {
+        !self.products.is_empty()
     }
 
     pub fn len(&self) -> usize {

@@ -23,7 +23,7 @@ use super::pages::Pages;
 use super::recorder::Recorder;
 use super::states::StatePtr;
 use super::weights::{Model, Norm, PackedAttention, PackedFeedForward, PackedFfn, PackedLinear, PackedMixer, Rounding};
-use crate::backend::BackendError;
+use crate::backend::{BackendError, NodeInputs};
 use crate::buffer::Buffer;
 use crate::ops::attention::{PagePtr, Scratch};
 use crate::ops::glu::Glu;
@@ -114,13 +114,13 @@ impl Forward {
     }
 
     /// As [`Program::record_inputs`](crate::backend::Program::record_inputs).
-    pub fn record_inputs(&mut self) -> Result<(), BackendError> {
-        self.recorder = Some(Recorder::new(&self.model)?);
+    pub fn record_inputs(&mut self, spans: &[usize]) -> Result<(), BackendError> {
+        self.recorder = Some(Recorder::new(self.tier, &self.model, spans)?);
         Ok(())
     }
 
     /// As [`Program::take_inputs`](crate::backend::Program::take_inputs).
-    pub fn take_inputs(&mut self, each: &mut dyn FnMut(usize, u64, &[f64])) {
+    pub fn take_inputs(&mut self, each: &mut dyn FnMut(usize, &NodeInputs)) {
         if let Some(recorder) = &mut self.recorder {
             recorder.take(each);
         }

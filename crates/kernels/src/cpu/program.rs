@@ -4,7 +4,7 @@ use super::forward::{Forward, Row, SpanStates};
 use super::pages::Pages;
 use super::states::States;
 use super::weights::{Model, PackedLayer};
-use crate::backend::{BackendError, KvType, Logits, Output, Program, Span, Ticket};
+use crate::backend::{BackendError, KvType, Logits, NodeInputs, Output, Program, Span, Ticket};
 use crate::ops::attention::PagePtr;
 use crate::ops::cache::PAGE;
 use crate::simd::Tier;
@@ -143,11 +143,11 @@ impl Program for CpuProgram {
         }
     }
 
-    fn record_inputs(&mut self) -> Result<(), BackendError> {
-        self.forward.record_inputs()
+    fn record_inputs(&mut self, spans: &[usize]) -> Result<(), BackendError> {
+        self.forward.record_inputs(spans)
     }
 
-    fn take_inputs(&mut self, each: &mut dyn FnMut(usize, u64, &[f64])) {
+    fn take_inputs(&mut self, each: &mut dyn FnMut(usize, &NodeInputs)) {
         self.forward.take_inputs(each);
     }
 

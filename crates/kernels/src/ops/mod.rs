@@ -11,6 +11,7 @@ pub mod glu;
 pub mod heads;
 pub mod matmul;
 pub mod norm;
+pub mod products;
 pub mod quantize;
 pub mod rope;
 pub mod router;

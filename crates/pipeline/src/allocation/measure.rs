@@ -18,7 +18,7 @@ use crate::evaluate::{EvaluateError, LOGITS_AT_ONCE, score_rows};
 use crate::quantize::{Effort, TensorFacts, file_order, layer};
 
 /// Layers whose tensors of one role are measured together: this share of all. The first and the last stand alone.
-const BANDS: usize = 6;
+const BANDS: usize = 3;
 
 /// How to measure.
 pub struct MeasureOptions<'a> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use formats::FormatError;
 use kernels::backend::BackendError;
+use model::sampler::SamplingError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
@@ -22,6 +23,9 @@ pub enum CalibrateError {
 
     #[error("interrupted")]
     Interrupted,
+
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
 
     #[error(transparent)]
     Backend(#[from] BackendError),

@@ -1,12 +1,15 @@
-//! What a calibration that was broken off leaves: a GGUF file without tensors, whose keys are the sums so far in f64.
+//! What a calibration that was broken off leaves: a GGUF file whose keys are the sums so far in f64, and whose tensors are
+//! those of products.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use formats::gguf::{GgufWriter, MetadataBuilder};
+use formats::gguf::{GgufWriter, MetadataBuilder, NewTensor};
 use formats::{Checkpoint, Config, FormatError};
+use kernels::DType;
 use sha2::{Digest, Sha256};
 
+use super::sums::TensorSums;
 use super::{CalibrateError, CalibrateOptions, Calibration};
 
 const TYPE_KEY: &str = "general.type";
@@ -62,7 +65,18 @@ pub fn save(calibration: &Calibration, path: &Path, identity: &str) -> Result<()
     keys.set(WINDOWS_KEY, &(calibration.windows as u64));
     keys.set(SQUARES_KEY, &squares);
     keys.set(COUNTS_KEY, &counts);
-    Ok(GgufWriter::create(path, &keys, &[])?.finish()?)
+    let with = || tensors.iter().filter(|tensor| !tensor.products.is_empty());
+    let new = |tensor: &TensorSums| NewTensor {
+        name: tensor.name.clone(),
+        dtype: DType::F32,
+        shape: vec![tensor.products.len()],
+    };
+    let mut file = GgufWriter::create(path, &keys, &with().map(new).collect::<Vec<_>>())?;
+    for tensor in with() {
+        let bytes: Vec<u8> = tensor.products.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        file.write(&tensor.name, &bytes)?;
+    }
+    Ok(file.finish()?)
 }
 
 /// Takes the calibration up where [`save`] left it. Without a file it stays as it is.
@@ -83,11 +97,15 @@ pub fn resume(calibration: &mut Calibration, path: &Path, identity: &str) -> Res
     let mut counts = metadata.require::<Vec<u64>>(COUNTS_KEY)?.into_iter();
     let windows = metadata.require(WINDOWS_KEY)?;
     let tensors = calibration.sums.tensors_mut();
-    let expected = |of: fn(&super::sums::TensorSums) -> usize| tensors.iter().map(of).sum::<usize>();
+    let expected = |of: fn(&TensorSums) -> usize| tensors.iter().map(of).sum::<usize>();
     if (squares.len(), counts.len()) != (expected(|t| t.squares.len()), expected(|t| t.counts.len())) {
         return Err(other());
     }
     for tensor in tensors {
+        if let Some(info) = file.tensor_info(&tensor.name) {
+            tensor.products = vec![0.0; info.elements()];
+            (DType::F32.decode)(&file.tensor(&tensor.name)?.data, &mut tensor.products);
+        }
         tensor.squares.iter_mut().zip(&mut squares).for_each(|(sum, found)| *sum = found);
         tensor.counts.iter_mut().zip(&mut counts).for_each(|(count, found)| *count = found);
     }

@@ -1,7 +1,7 @@
 //! How the rows of one tensor become blocks.
 
 use kernels::DType;
-use kernels::quant::search;
+use kernels::quant::search::{self, Moments};
 use kernels::simd::Tier;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ pub enum Effort {
     /// The reference's: its bytes.
     #[default]
     Reference,
-    /// A search from there for the scales with the smallest squared error, weighted by importance where there is one, and by
-    /// size otherwise.
+    /// A search from there for the scales with the smallest squared error, weighted by size and by importance where there is
+    /// one; where products of columns are known, for values that make up for each other's errors.
     High,
 }
 
@@ -35,6 +35,8 @@ pub struct Encoding {
     /// The importance as a search takes it.
     weights: Option<Importance>,
     searched: bool,
+    /// What is known of how the columns go together.
+    moments: Option<Moments>,
 }
 
 impl Encoding {
@@ -42,7 +44,12 @@ impl Encoding {
     pub fn new(to: DType, tier: Tier, cols: usize, effort: Effort, importance: Option<Importance>) -> Self {
         let searched = effort.improves(to);
         let weights = importance.as_ref().filter(|_| searched).map(Importance::as_weights);
-        Self { to, tier, cols, importance, weights, searched }
+        Self { to, tier, cols, importance, weights, searched, moments: None }
+    }
+
+    /// The search takes these moments of the tensor's inputs.
+    pub fn with_moments(self, moments: Option<Moments>) -> Self {
+        Self { moments: moments.filter(|_| self.searched), ..self }
     }
 
     /// Encodes whole rows, of which the first is the tensor's row `first_row`; `false` if the type is
@@ -57,22 +64,31 @@ impl Encoding {
             _ => return false,
         }
         let improve = |values: &[f32], weights: &[f32], out: &mut [u8]| search::improve(to, tier, values, weights, out);
-        match &self.weights {
-            Some(weights) => weights.each(values, first_row, out, improve),
-            None if self.searched => {
-                for (row, out) in values.chunks_exact(cols).zip(out.chunks_exact_mut(to.row_bytes(cols))) {
-                    improve(row, &by_size(row), out);
+        match (&self.moments, &self.weights) {
+            (Some(moments), Some(weights)) => {
+                weights.each(values, first_row, out, improve);
+                search::settle(to, tier, values, moments, out);
+            }
+            _ if self.searched => {
+                let rows = values.chunks_exact(cols).zip(out.chunks_exact_mut(to.row_bytes(cols)));
+                for (i, (row, out)) in rows.enumerate() {
+                    let importance = self.weights.as_ref().map(|weights| weights.columns(first_row + i));
+                    improve(row, &by_size(row, importance), out);
                 }
             }
-            None => {}
+            _ => {}
         }
         true
     }
 }
 
-/// Weights of a row's values where no importance is known. Large values count for more: among them are those that meet the
-/// large activations.
-fn by_size(row: &[f32]) -> Vec<f32> {
+/// Weights of a row's values as the reference has them, also where no importance is known. Large values count for more:
+/// errors of values that are alike add up.
+fn by_size(row: &[f32], importance: Option<&[f32]>) -> Vec<f32> {
     let mean_square = row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32;
-    row.iter().map(|v| (v * v + mean_square).sqrt()).collect()
+    let mut weights: Vec<f32> = row.iter().map(|v| (v * v + mean_square).sqrt()).collect();
+    if let Some(importance) = importance {
+        weights.iter_mut().zip(importance).for_each(|(weight, importance)| *weight *= importance);
+    }
+    weights
 }

@@ -46,6 +46,10 @@ pub enum QuantizeError {
     #[error("expected the importance of this model's tensors, found none among {entries} entries")]
     OtherImatrix { entries: usize },
 
+    /// Products of the importance matrix that are no sums, or not of this tensor's columns.
+    #[error("tensor {tensor}: expected sums of products of {cols} columns, found {found} numbers that are not")]
+    Products { tensor: String, cols: usize, found: usize },
+
     #[error("tensor {tensor}, row {row}: expected finite numbers, found infinity or NaN")]
     NotFinite { tensor: String, row: usize },
 
@@ -79,7 +83,7 @@ impl QuantizeError {
             Self::Unweighed { .. } => {
                 Some("Q2_K, Q3_K, IQ3_S and larger types need none: give one for it with --tensor-type")
             }
-            Self::Columns { .. } | Self::OtherImatrix { .. } => {
+            Self::Columns { .. } | Self::OtherImatrix { .. } | Self::Products { .. } => {
                 Some("make the importance matrix from this model, or from a file of it in another type")
             }
             Self::NotFinite { .. } => Some("the source is damaged: get it again"),

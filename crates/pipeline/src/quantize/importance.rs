@@ -3,6 +3,7 @@
 use formats::gguf::MetadataBuilder;
 use formats::imatrix::Imatrix;
 use kernels::DType;
+use kernels::quant::search::Moments;
 
 use super::error::QuantizeError;
 use super::tensors::{Category, TensorFacts};
@@ -75,6 +76,19 @@ impl Importance {
             encode(&values[row * self.cols..end * self.cols], columns, &mut out[row * bytes..end * bytes]);
             row = end;
         }
+    }
+}
+
+/// How the columns of a tensor go together, where the matrix says so.
+///
+/// # Errors
+/// Sums of products that are not those of so many columns.
+pub fn moments(imatrix: &Imatrix, name: &str, cols: usize) -> Result<Option<Moments>, QuantizeError> {
+    let Some(sums) = imatrix.products(name) else { return Ok(None) };
+    let found = sums.len();
+    match Moments::new(cols, &sums) {
+        Some(moments) => Ok(Some(moments)),
+        None => Err(QuantizeError::Products { tensor: name.to_owned(), cols, found }),
     }
 }
 

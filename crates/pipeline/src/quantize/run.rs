@@ -36,12 +36,14 @@ pub struct QuantizeOptions {
     /// What types that can weigh columns weigh them by.
     pub imatrix: Option<Arc<Imatrix>>,
     pub effort: Effort,
+    /// What a search takes where `imatrix` says nothing; types do not depend on it.
+    pub fallback: Option<Arc<Imatrix>>,
 }
 
 impl QuantizeOptions {
     /// The types and nothing else.
     pub fn new(types: TypeOptions) -> Self {
-        Self { types, requantize: false, threads: 0, imatrix: None, effort: Effort::Reference }
+        Self { types, requantize: false, threads: 0, imatrix: None, effort: Effort::Reference, fallback: None }
     }
 }
 
@@ -118,12 +120,19 @@ pub fn quantize(
                     ControlFlow::Break(()) => Err(QuantizeError::Interrupted),
                 }
             };
-            let importance = match &options.imatrix {
-                Some(imatrix) if tensor.weighed => Importance::of(imatrix, &tensor.name, &tensor.shape)?,
-                _ => None,
-            };
             let cols = tensor.shape.last().copied().unwrap_or(1);
-            let encoding = Encoding::new(tensor.to, tier, cols, options.effort, importance);
+            let searched = tensor.from != tensor.to && options.effort.improves(tensor.to);
+            let imatrix = options.imatrix.as_deref().filter(|_| tensor.weighed);
+            let fallback = options.fallback.as_deref().filter(|_| searched);
+            let importance = match imatrix.or(fallback) {
+                Some(imatrix) => Importance::of(imatrix, &tensor.name, &tensor.shape)?,
+                None => None,
+            };
+            let moments = match imatrix.filter(|imatrix| searched && imatrix.has_products()).or(fallback) {
+                Some(imatrix) => importance::moments(imatrix, &tensor.name, cols)?,
+                None => None,
+            };
+            let encoding = Encoding::new(tensor.to, tier, cols, options.effort, importance).with_moments(moments);
             Job { tensor: &data, to: tensor.to, encoding }.run(&mut writer, &mut after_slab)?;
         }
         Ok::<_, QuantizeError>(())

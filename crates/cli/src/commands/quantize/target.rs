@@ -34,7 +34,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     target_size: Option<u64>,
     /// Windows of the text to measure on, evenly spread over it
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     windows: u32,
     /// Keep what was measured in this file; if it is there, nothing is measured again
     #[arg(long, value_name = "F.json", value_hint = clap::ValueHint::FilePath, requires = "target")]

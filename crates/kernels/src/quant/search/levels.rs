@@ -17,6 +17,9 @@ pub(super) trait Scale: Copy {
 
     /// Which level is nearest, from 0.
     fn index(self, v: f32) -> u8;
+
+    /// The level of an index.
+    fn level(self, index: u8) -> f32;
 }
 
 /// Whole numbers from `low` to `high`.
@@ -47,6 +50,10 @@ impl Scale for Whole {
         let nearest = (v.max(low).min(high) + SHIFT) - SHIFT;
         (nearest - low) as u8
     }
+
+    fn level(self, index: u8) -> f32 {
+        f32::from(self.low) + f32::from(index)
+    }
 }
 
 /// Those of IQ4_NL.
@@ -66,5 +73,9 @@ impl Scale for Nonlinear {
 
     fn index(self, v: f32) -> u8 {
         nonlinear::nearest(v)
+    }
+
+    fn level(self, index: u8) -> f32 {
+        nonlinear::VALUES[usize::from(index)].into()
     }
 }

@@ -3,17 +3,21 @@
 //! All types with scales are lattices of one kind: `x ≈ (d s) level(q) - dmin m`, where a block has f16 `d` and `dmin`, each
 //! of its sub-blocks integers `s` and `m`, and each value an integer q. What differs is a row of [`LATTICES`]. The search
 //! knows no type: `sub_block` fits real scales and offsets to single sub-blocks, `block` finds `d` and `dmin` whose
-//! multiples are near all of them.
+//! multiples are near all of them. Where it is known how a matrix's inputs go together, `joint` then lets the values of a
+//! row make up for each other.
 //!
 //! No block gets worse: what is found replaces a block only if its decoded values are nearer.
 
 mod block;
+mod joint;
 mod levels;
 mod sub_block;
 mod write;
 
 use super::{DType, QuantType, iq4_nl, iq4_xs, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
 use crate::simd::{Kernel, Simd, Tier};
+
+pub use joint::{Moments, settle};
 
 /// The most values of a block.
 const BLOCK: usize = 256;
@@ -57,6 +61,8 @@ struct Lattice {
     levels: Levels,
     scales: Multiples,
     mins: Multiples,
+    /// Where `d` stands in a block, and `dmin`.
+    steps: &'static [usize],
     pack: fn(&Parts, &mut [u8]),
 }
 
@@ -68,24 +74,25 @@ static LATTICES: [Lattice; 12] = {
         levels: Levels,
         scales: Multiples,
         mins: Multiples,
+        steps: &'static [usize],
         pack: fn(&Parts, &mut [u8]),
     ) -> Lattice {
-        Lattice { of, sub, levels, scales, mins, pack }
+        Lattice { of, sub, levels, scales, mins, steps, pack }
     }
     use Levels::{Nonlinear, Whole};
     [
-        row(&q4_0::TYPE, 32, Whole(-8, 7), ONE, NONE, write::q4_0),
-        row(&q4_1::TYPE, 32, Whole(0, 15), ONE, ONE, write::q4_1),
-        row(&q5_0::TYPE, 32, Whole(-16, 15), ONE, NONE, write::q5_0),
-        row(&q5_1::TYPE, 32, Whole(0, 31), ONE, ONE, write::q5_1),
-        row(&q8_0::TYPE, 32, Whole(-127, 127), ONE, NONE, write::q8_0),
-        row(&iq4_nl::TYPE, 32, Nonlinear, ONE, NONE, write::q4_0),
-        row(&q2_k::TYPE, 16, Whole(0, 3), (0, 15), (0, 15), write::q2_k),
-        row(&q3_k::TYPE, 16, Whole(-4, 3), (-32, 31), NONE, write::q3_k),
-        row(&q4_k::TYPE, 32, Whole(0, 15), (0, 63), (0, 63), write::q4_k),
-        row(&q5_k::TYPE, 32, Whole(0, 31), (0, 63), (0, 63), write::q5_k),
-        row(&q6_k::TYPE, 16, Whole(-32, 31), (-128, 127), NONE, write::q6_k),
-        row(&iq4_xs::TYPE, 32, Nonlinear, (-32, 31), NONE, write::iq4_xs),
+        row(&q4_0::TYPE, 32, Whole(-8, 7), ONE, NONE, &[0], write::q4_0),
+        row(&q4_1::TYPE, 32, Whole(0, 15), ONE, ONE, &[0, 2], write::q4_1),
+        row(&q5_0::TYPE, 32, Whole(-16, 15), ONE, NONE, &[0], write::q5_0),
+        row(&q5_1::TYPE, 32, Whole(0, 31), ONE, ONE, &[0, 2], write::q5_1),
+        row(&q8_0::TYPE, 32, Whole(-127, 127), ONE, NONE, &[0], write::q8_0),
+        row(&iq4_nl::TYPE, 32, Nonlinear, ONE, NONE, &[0], write::q4_0),
+        row(&q2_k::TYPE, 16, Whole(0, 3), (0, 15), (0, 15), &[80, 82], write::q2_k),
+        row(&q3_k::TYPE, 16, Whole(-4, 3), (-32, 31), NONE, &[108], write::q3_k),
+        row(&q4_k::TYPE, 32, Whole(0, 15), (0, 63), (0, 63), &[0, 2], write::q4_k),
+        row(&q5_k::TYPE, 32, Whole(0, 31), (0, 63), (0, 63), &[0, 2], write::q5_k),
+        row(&q6_k::TYPE, 16, Whole(-32, 31), (-128, 127), NONE, &[208], write::q6_k),
+        row(&iq4_xs::TYPE, 32, Nonlinear, (-32, 31), NONE, &[0], write::iq4_xs),
     ]
 };
 

@@ -125,3 +125,74 @@ fn parts_are_written_as_they_decode() {
         }
     }
 }
+
+/// Sums of products of inputs that go together: neighbours share half of what they are.
+fn moments(cols: usize) -> Moments {
+    let span = Moments::span(cols);
+    let mut sums = vec![0.0; cols * span];
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    for _ in 0..2 * cols {
+        let mut before = 0.0;
+        let x: Vec<f32> = (0..cols)
+            .map(|column| {
+                before = 0.7 * before + next();
+                before * (1 + column % 7) as f32
+            })
+            .collect();
+        for (j, sums) in sums.chunks_exact_mut(span).enumerate() {
+            let group = &x[j / span * span..cols.min((j / span + 1) * span)];
+            sums.iter_mut().zip(group).for_each(|(sum, other)| *sum += x[j] * other);
+        }
+    }
+    Moments::new(cols, &sums).expect("sums of products")
+}
+
+/// Two groups, of which the second is shorter.
+#[test]
+fn values_make_up_for_each_other_and_tiers_agree() {
+    const COLS: usize = 5 * BLOCK;
+    let moments = moments(COLS);
+    assert_eq!(Moments::span(COLS), 3 * BLOCK);
+    let normal: Vec<f32> =
+        samples::<BLOCK, BLOCK>().flat_map(|(x, _)| x).filter(|v| v.abs() > 1e-3 && v.abs() < 10.0).collect();
+    // As large as scales of halves go.
+    let wild: Vec<f32> =
+        samples::<16, BLOCK>().flat_map(|(x, _)| x.map(|v| v.clamp(-1e4, 1e4))).take(4 * COLS).collect();
+    for lattice in &LATTICES {
+        let dtype = DType(lattice.of);
+        for (x, bound) in [(&normal[..4 * COLS], 0.9), (&wild[..], 1.0)] {
+            let old: Vec<u8> = x.chunks(COLS).flat_map(|x| encoded(dtype, x)).collect();
+            let mut expected = None;
+            for tier in Tier::all_available() {
+                let mut new = old.clone();
+                settle(dtype, tier, x, &moments, &mut new);
+                assert_eq!(expected.get_or_insert_with(|| new.clone()), &new, "{dtype} {}", tier.name());
+            }
+            let new = expected.expect("the scalar tier");
+            let mut all = [0.0; 2];
+            let rows = old.chunks(dtype.row_bytes(COLS)).zip(new.chunks(dtype.row_bytes(COLS)));
+            for (x, (old, new)) in x.chunks(COLS).zip(rows) {
+                let [before, after] = [old, new].map(|blocks| moments.error(dtype, x, blocks));
+                assert!(old == new || after < before * (1.0 + 1e-5), "{dtype}: {before} to {after}");
+                all = [all[0] + before, all[1] + after];
+                assert!((dtype.finite)(new) || !(dtype.finite)(old), "{dtype}");
+            }
+            assert!(all[1] <= bound * all[0], "{dtype}: {all:?}");
+        }
+    }
+}
+
+impl Moments {
+    /// eᵀ M e, plainly.
+    fn error(&self, dtype: DType, x: &[f32], blocks: &[u8]) -> f64 {
+        let mut decoded = vec![0.0; x.len()];
+        (dtype.decode)(blocks, &mut decoded);
+        let e: Vec<f64> = x.iter().zip(decoded).map(|(x, v)| f64::from(*x) - f64::from(v)).collect();
+        let with = |j: usize, k: usize| f64::from(self.product(j, k)) * e[j] * e[k];
+        (0..x.len()).map(|j| (0..x.len()).map(|k| with(j, k)).sum::<f64>()).sum()
+    }
+}
