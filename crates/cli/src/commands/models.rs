@@ -40,15 +40,14 @@ struct Family {
 }
 
 impl Family {
-    /// An architecture reads both formats and writes both, its row having a function for each, unless transformers has none.
+    /// An architecture reads both formats and writes both, its row having a function for each.
     fn of(architecture: &Architecture) -> Self {
-        let both = !architecture.hf.is_empty();
         Self {
             architecture: architecture.name,
             models: architecture.models,
             config_json: architecture.hf.iter().map(|(model_type, _)| *model_type).collect(),
-            run: if both { vec!["gguf", "hf"] } else { vec!["gguf"] },
-            convert: if both { vec!["gguf", "hf"] } else { Vec::new() },
+            run: vec!["gguf", "hf"],
+            convert: vec!["gguf", "hf"],
             types: DType::all().map(|dtype| dtype.name).collect(),
             limits: Some(architecture.limits).filter(|limits| !limits.is_empty()),
         }
