@@ -95,14 +95,14 @@ fn the_importance_matrix_is_that_of_llama_imatrix() {
 #[test]
 fn a_question_gets_a_sensible_answer_and_gets_it_again() {
     let answer = || {
-        let args = ["run", "smollm2", "Why is the sky blue?", "--temperature", "0", "--max-tokens", "24", "--json"];
+        let args = ["run", "smollm2", "What is photosynthesis?", "--temperature", "0", "--max-tokens", "24", "--json"];
         let answer: Value = serde_json::from_str(&edgeling(&args)).unwrap();
         answer["text"].as_str().unwrap().to_owned()
     };
     let images = cache().join("images");
     let _absent = std::fs::remove_dir_all(&images);
     let text = answer();
-    assert!(text.contains("Rayleigh"), "{text}");
+    assert!(text.contains("light energy"), "{text}");
     let kept = std::fs::read_dir(&images)
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "panels"));
