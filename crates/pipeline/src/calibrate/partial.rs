@@ -18,6 +18,8 @@ const IDENTITY_KEY: &str = "calibration.identity";
 const WINDOWS_KEY: &str = "calibration.windows";
 const SQUARES_KEY: &str = "calibration.squares";
 const COUNTS_KEY: &str = "calibration.counts";
+/// Of each tensor the one that has its products; itself, where that is none other.
+const SAME_KEY: &str = "calibration.same_as";
 /// Bytes at either end of each tensor that a model is known by.
 const SAMPLE: usize = 4096;
 
@@ -59,12 +61,15 @@ pub fn save(calibration: &Calibration, path: &Path, identity: &str) -> Result<()
     let tensors = calibration.sums.tensors();
     let squares: Vec<f64> = tensors.iter().flat_map(|t| t.squares.iter().copied()).collect();
     let counts: Vec<u64> = tensors.iter().flat_map(|t| t.counts.iter().copied()).collect();
+    let same = tensors.iter().enumerate().map(|(number, tensor)| tensor.same_as.unwrap_or(number) as u64);
+    let same: Vec<u64> = same.collect();
     let mut keys = MetadataBuilder::new();
     keys.set(TYPE_KEY, TYPE);
     keys.set(IDENTITY_KEY, identity);
     keys.set(WINDOWS_KEY, &(calibration.windows as u64));
     keys.set(SQUARES_KEY, &squares);
     keys.set(COUNTS_KEY, &counts);
+    keys.set(SAME_KEY, &same);
     let with = || tensors.iter().filter(|tensor| !tensor.products.is_empty());
     let new = |tensor: &TensorSums| NewTensor {
         name: tensor.name.clone(),
@@ -95,13 +100,17 @@ pub fn resume(calibration: &mut Calibration, path: &Path, identity: &str) -> Res
     }
     let mut squares = metadata.require::<Vec<f64>>(SQUARES_KEY)?.into_iter();
     let mut counts = metadata.require::<Vec<u64>>(COUNTS_KEY)?.into_iter();
+    let same = metadata.require::<Vec<u64>>(SAME_KEY)?;
     let windows = metadata.require(WINDOWS_KEY)?;
     let tensors = calibration.sums.tensors_mut();
     let expected = |of: fn(&TensorSums) -> usize| tensors.iter().map(of).sum::<usize>();
-    if (squares.len(), counts.len()) != (expected(|t| t.squares.len()), expected(|t| t.counts.len())) {
+    if same.len() != tensors.len()
+        || (squares.len(), counts.len()) != (expected(|t| t.squares.len()), expected(|t| t.counts.len()))
+    {
         return Err(other());
     }
-    for tensor in tensors {
+    for (number, (tensor, same)) in tensors.iter_mut().zip(same).enumerate() {
+        tensor.same_as = Some(same as usize).filter(|same| *same != number);
         if let Some(info) = file.tensor_info(&tensor.name) {
             tensor.products = vec![0.0; info.elements()];
             (DType::F32.decode)(&file.tensor(&tensor.name)?.data, &mut tensor.products);

@@ -21,7 +21,7 @@ pub struct TensorSums {
     /// Sums of products of columns, `[cols, span]`; none where they were not asked for, or stand with another tensor.
     pub products: Vec<f32>,
     /// The tensor that is given the same, and has the products.
-    same_as: Option<usize>,
+    pub same_as: Option<usize>,
 }
 
 /// The sums of all tensors in layers.
