@@ -150,7 +150,10 @@ fn logits_are_the_same_bits_for_any_threads_chunks_and_tier() {
 #[test]
 fn logits_are_close_to_what_the_plan_means() {
     let tokens = tokens(20);
-    for (dtype, style) in types().zip([RopeStyle::Half, RopeStyle::Interleaved].into_iter().cycle()) {
+    // A type that joins comes last, so that the others keep their plans.
+    let joined = [DType::NVFP4_G16];
+    let types = types().filter(|t| !joined.contains(t)).chain(joined);
+    for (dtype, style) in types.zip([RopeStyle::Half, RopeStyle::Interleaved].into_iter().cycle()) {
         let plan = random_plan(dtype, style);
         let expected = reference::logits(&plan, &tokens, tokens.len());
         let found = Run::best(KvType::F32).logits(&plan, &tokens, tokens.len());
