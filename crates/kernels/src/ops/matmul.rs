@@ -16,13 +16,15 @@ use std::ops::Range;
 
 use super::float::Float;
 use super::quantize::{GROUP, QuantizedRows, SUM_START};
-use super::weights::{PackedPanel, UNPACKED_BLOCKS, Unpacked, UnpackedPanel, Weights};
+use super::weights::{PackedPanel, UNPACKED_BLOCKS, UNPACKED_BLOCKS_OF_FEW, Unpacked, UnpackedPanel, Weights};
 use crate::quant::panel::{BLOCK, Element, Packed};
 use crate::quant::planes::Planes;
 use crate::simd::{Kernel, LANES, Simd};
 
 /// Tokens beyond which it pays to unpack a panel once for all of them.
 const UNPACKED_TOKENS: usize = 8;
+/// Tokens that leave the unpacking of a panel so large a share that the way from the second-level cache is to be hidden.
+const FEW_TOKENS: usize = 24;
 
 /// One of the tiles that take the same weights in turn.
 #[derive(Clone, Copy)]
@@ -127,10 +129,11 @@ impl<P: Packed> Int<'_, P> {
         // SAFETY: each tile lies within the range, the tokens and the columns.
         unsafe {
             if m.tokens.len() > if P::FEW { UNPACKED_TOKENS } else { 1 } {
+                let step = if m.tokens.len() <= FEW_TOKENS { UNPACKED_BLOCKS_OF_FEW } else { UNPACKED_BLOCKS };
                 let mut unpacked = MaybeUninit::<Unpacked<M>>::uninit();
                 while panel + M <= m.range.end {
-                    for first in (0..blocks).step_by(UNPACKED_BLOCKS) {
-                        let chunk = first..blocks.min(first + UNPACKED_BLOCKS);
+                    for first in (0..blocks).step_by(step) {
+                        let chunk = first..blocks.min(first + step);
                         let room = unpacked.as_mut_ptr();
                         let mut weights = [MaybeUninit::<UnpackedPanel<P>>::uninit(); M];
                         for r in 0..M {

@@ -7,8 +7,10 @@ use crate::quant::panel::{Packed, block_bytes, plane_bytes};
 use crate::quant::planes::Planes;
 use crate::simd::{LANES, Simd};
 
-/// Blocks that are unpacked at once: two panels of them stay in a first-level cache of 32 KiB.
+/// Blocks that are unpacked at once: three panels of them stay in a first-level cache of 48 KiB, two in one of 32 KiB.
 pub const UNPACKED_BLOCKS: usize = 16;
+/// Likewise for few tokens, so that what is unpacked next has room beside them.
+pub(super) const UNPACKED_BLOCKS_OF_FEW: usize = 8;
 /// Bytes from what is read to what the first-level cache gets meanwhile. Memory is kept busy by what is fetched further ahead;
 /// this one hides the way from the second-level cache, behind which the arithmetic would wait and memory with it.
 pub(super) const NEAR: usize = 3072;
@@ -211,6 +213,6 @@ impl<P: Packed> Weights for UnpackedPanel<P> {
     unsafe fn prefetch<S: Simd>(&self, block: usize) {
         let block = block.wrapping_add(self.later);
         // SAFETY: prefetching an address that does not exist does nothing.
-        unsafe { PackedPanel::<P>::fetch(block, self.next.ahead(block, 0), |line| S::prefetch(line)) }
+        unsafe { PackedPanel::<P>::fetch(block, self.next.ahead(block, 0), |line| S::prefetch_near(line)) }
     }
 }
