@@ -47,6 +47,9 @@ const EIGHT_BITS: [(&str, &[&str]); 6] = [
     ("qwen3_5_moe", &["ffn_gate_inp", "ffn_gate_inp_shexp"]),
 ];
 
+/// By `model_type`, the canonical tensors that mlx-lm leaves in their type when it casts all others.
+const NOT_CAST: [(&str, &str); 3] = [("lfm2_moe", "exp_probs_b.bias"), ("qwen3_5", "ssm_a"), ("qwen3_5_moe", "ssm_a")];
+
 /// Keys of a configuration, and their values.
 type Keys = Vec<(&'static str, Value)>;
 
@@ -169,6 +172,12 @@ pub fn mlx_has_eight_bits(model_type: &str, canonical: &str) -> bool {
     let part = canonical.strip_suffix(".weight").unwrap_or(canonical);
     let part = layer_and_part(canonical).map_or(part, |(_, part)| part);
     EIGHT_BITS.iter().any(|(name, parts)| *name == model_type && parts.contains(&part))
+}
+
+/// Whether mlx-lm leaves the tensor `canonical` of a model of this `model_type` in its type, whatever others are cast to.
+pub fn mlx_does_not_cast(model_type: &str, canonical: &str) -> bool {
+    let part = canonical.splitn(3, '.').nth(2);
+    part.is_some_and(|part| NOT_CAST.contains(&(model_type, part)))
 }
 
 /// The inverse of [`Architecture::name_for_mlx`] where transformers takes such a name for that of a model that sees.

@@ -47,7 +47,7 @@ use serde_json::{Map, Value};
 pub use config::{
     Biases, DecoderConfig, DeltaNetConfig, Experts, LayerType, MixerType, Norms, Presence, QkNorm, Ternary,
 };
-pub use mlx::{mlx_has_eight_bits, name_for_hf};
+pub use mlx::{mlx_does_not_cast, mlx_has_eight_bits, name_for_hf};
 pub use packing::{Assembly, Packing, Piece};
 pub use rope::{RopeScaling, RopeSettings};
 pub use to_gguf::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};

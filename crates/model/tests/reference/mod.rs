@@ -1,15 +1,40 @@
-//! The slow oracle: a `DecoderPlan` interpreted literally, every sum in f64, nothing stored in less than f64.
+//! The slow oracle: a `DecoderPlan` interpreted literally, every sum in f64, nothing stored in less than f64. If asked to, it
+//! rounds what meets quantized weights as the CPU backend does.
+
+use std::ops::Deref;
 
 use kernels::plan::{
     Activation, Attention, Conv, DecoderPlan, DeltaNet, FeedForward, Ffn, HeadNorm, Linear, Mixer, Mixture, NormKind,
     Rope, RopeStyle, RouterScore, ShortConv, TakeInput, Weight,
 };
+use kernels::quant::panel::MatMulFn;
 
 /// One vector for each position.
 type Rows = Vec<Vec<f64>>;
 
+/// A plan, and whether what meets quantized weights is rounded to 8 bits, with a scale for each 32 values.
+pub struct Meaning<'a> {
+    pub plan: &'a DecoderPlan,
+    pub rounds: bool,
+}
+
+impl<'a> From<&'a DecoderPlan> for Meaning<'a> {
+    fn from(plan: &'a DecoderPlan) -> Self {
+        Self { plan, rounds: false }
+    }
+}
+
+impl Deref for Meaning<'_> {
+    type Target = DecoderPlan;
+
+    fn deref(&self) -> &DecoderPlan {
+        self.plan
+    }
+}
+
 /// Logits `[tokens, vocab]`, row i after tokens `0..=i`, of a sequence for which `reserved` positions are reserved.
-pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
+pub fn logits<'a>(meaning: impl Into<Meaning<'a>>, tokens: &[u32], reserved: usize) -> Vec<f32> {
+    let plan = &meaning.into();
     let scales = plan.scales;
     let mut x: Rows = tokens.iter().map(|&token| decode_row(&plan.embedding, token as usize)).collect();
     scale(&mut x, scales.embedding);
@@ -19,7 +44,7 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
         let normed = norm_all(plan, &x, layer.attn_norm.as_deref());
         let y = match &layer.mixer {
             Mixer::Attention(layer) => attention(plan, layer, &normed, &mut stored, reserved),
-            Mixer::ShortConv(layer) => short_conv(layer, &normed),
+            Mixer::ShortConv(layer) => short_conv(plan, layer, &normed),
             Mixer::DeltaNet(layer) => delta_net(plan, layer, &normed),
         };
         let mut y = norm_all(plan, &y, layer.attn_post_norm.as_deref());
@@ -40,7 +65,7 @@ pub fn logits(plan: &DecoderPlan, tokens: &[u32], reserved: usize) -> Vec<f32> {
         }
         scale(&mut x, layer.scale);
     }
-    let mut logits = linear(&plan.head, &norm_all(plan, &x, Some(&plan.output_norm)));
+    let mut logits = linear(plan, &plan.head, &norm_all(plan, &x, Some(&plan.output_norm)));
     scale(&mut logits, scales.logits);
     logits.into_iter().flatten().map(|v| soft_cap(v, scales.logit_softcap) as f32).collect()
 }
@@ -53,12 +78,12 @@ fn soft_cap(x: f64, cap: Option<f32>) -> f64 {
     cap.map_or(x, |cap| (x / f64::from(cap)).tanh() * f64::from(cap))
 }
 
-fn mixture(plan: &DecoderPlan, mixture: &Mixture, x: &Rows) -> Rows {
+fn mixture(plan: &Meaning, mixture: &Mixture, x: &Rows) -> Rows {
     let router = &mixture.router;
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let one = |row: &Vec<f64>, ffn: &FeedForward| feed_forward(plan, ffn, &vec![row.clone()]).remove(0);
     x.iter()
-        .zip(linear(&router.linear, x))
+        .zip(linear(plan, &router.linear, x))
         .map(|(row, scores)| {
             let scores: Vec<f64> = match router.score {
                 RouterScore::Sigmoid => scores.into_iter().map(sigmoid).collect(),
@@ -79,7 +104,7 @@ fn mixture(plan: &DecoderPlan, mixture: &Mixture, x: &Rows) -> Rows {
                 out.iter_mut().zip(one(row, &mixture.experts[expert])).for_each(|(o, v)| *o += weight * v);
             }
             if let Some(shared) = &mixture.shared {
-                let gate = |gate: &Linear| sigmoid(linear(gate, &vec![row.clone()])[0][0]);
+                let gate = |gate: &Linear| sigmoid(linear(plan, gate, &vec![row.clone()])[0][0]);
                 let weight = shared.gate.as_ref().map_or(1.0, gate);
                 out.iter_mut().zip(one(row, &shared.ffn)).for_each(|(o, v)| *o += weight * v);
             }
@@ -89,9 +114,9 @@ fn mixture(plan: &DecoderPlan, mixture: &Mixture, x: &Rows) -> Rows {
 }
 
 /// For each layer its part of the inputs of all positions.
-fn inputs(plan: &DecoderPlan, tokens: &[u32], x: &Rows) -> Vec<Rows> {
+fn inputs(plan: &Meaning, tokens: &[u32], x: &Rows) -> Vec<Rows> {
     let Some(inputs) = &plan.inputs else { return Vec::new() };
-    let mut projected = linear(&inputs.projection, x);
+    let mut projected = linear(plan, &inputs.projection, x);
     scale(&mut projected, inputs.projection_scale);
     let table: Rows = tokens.iter().map(|&token| decode_row(&inputs.embedding, token as usize)).collect();
     let part = |layer: usize, position: usize| {
@@ -103,11 +128,11 @@ fn inputs(plan: &DecoderPlan, tokens: &[u32], x: &Rows) -> Vec<Rows> {
     (0..plan.layers.len()).map(|layer| (0..tokens.len()).map(|position| part(layer, position)).collect()).collect()
 }
 
-fn take_input(plan: &DecoderPlan, take: &TakeInput, x: &Rows, input: &Rows) -> Rows {
-    let mut inner = linear(&take.gate, x);
+fn take_input(plan: &Meaning, take: &TakeInput, x: &Rows, input: &Rows) -> Rows {
+    let mut inner = linear(plan, &take.gate, x);
     let parts = inner.iter_mut().flatten().zip(input.iter().flatten());
     parts.for_each(|(gate, part)| *gate = activated(take.activation, *gate) * part);
-    norm_all(plan, &linear(&take.projection, &inner), Some(&take.post_norm))
+    norm_all(plan, &linear(plan, &take.projection, &inner), Some(&take.post_norm))
 }
 
 fn activated(activation: Activation, x: f64) -> f64 {
@@ -121,12 +146,12 @@ fn activated(activation: Activation, x: f64) -> f64 {
     }
 }
 
-fn feed_forward(plan: &DecoderPlan, ffn: &FeedForward, x: &Rows) -> Rows {
-    let (mut inner, up) = (linear(&ffn.gate, x), linear(&ffn.up, x));
+fn feed_forward(plan: &Meaning, ffn: &FeedForward, x: &Rows) -> Rows {
+    let (mut inner, up) = (linear(plan, &ffn.gate, x), linear(plan, &ffn.up, x));
     for (gate, up) in inner.iter_mut().flatten().zip(up.iter().flatten()) {
         *gate = activated(ffn.activation, *gate) * up;
     }
-    linear(&ffn.down, &norm_all(plan, &inner, ffn.sub_norm.as_deref()))
+    linear(plan, &ffn.down, &norm_all(plan, &inner, ffn.sub_norm.as_deref()))
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -153,19 +178,20 @@ fn multiply(x: &mut Rows, y: &Rows) {
     x.iter_mut().flatten().zip(y.iter().flatten()).for_each(|(x, y)| *x *= y);
 }
 
-fn short_conv(layer: &ShortConv, x: &Rows) -> Rows {
-    let mut inner = linear(&layer.in_gate, x);
-    multiply(&mut inner, &linear(&layer.value, x));
+fn short_conv(plan: &Meaning, layer: &ShortConv, x: &Rows) -> Rows {
+    let mut inner = linear(plan, &layer.in_gate, x);
+    multiply(&mut inner, &linear(plan, &layer.value, x));
     let mut outer = convolve(&layer.conv, &inner);
-    multiply(&mut outer, &linear(&layer.out_gate, x));
-    linear(&layer.output, &outer)
+    multiply(&mut outer, &linear(plan, &layer.out_gate, x));
+    linear(plan, &layer.output, &outer)
 }
 
-fn delta_net(plan: &DecoderPlan, layer: &DeltaNet, x: &Rows) -> Rows {
+fn delta_net(plan: &Meaning, layer: &DeltaNet, x: &Rows) -> Rows {
     let (key_dim, value_dim) = (layer.key_dim, layer.value_dim);
-    let mut qkv = convolve(&layer.conv, &linear(&layer.qkv, x));
+    let mut qkv = convolve(&layer.conv, &linear(plan, &layer.qkv, x));
     qkv.iter_mut().flatten().for_each(|v| *v = silu(*v));
-    let (gates, betas, alphas) = (linear(&layer.gate, x), linear(&layer.beta, x), linear(&layer.alpha, x));
+    let (gates, betas, alphas) =
+        (linear(plan, &layer.gate, x), linear(plan, &layer.beta, x), linear(plan, &layer.alpha, x));
     let unit = |head: &[f64]| -> Vec<f64> {
         let length = (dot(head, head) + f64::from(DeltaNet::LENGTH_EPS)).sqrt();
         head.iter().map(|v| v / length).collect()
@@ -195,11 +221,11 @@ fn delta_net(plan: &DecoderPlan, layer: &DeltaNet, x: &Rows) -> Rows {
         }
         out.push(result);
     }
-    linear(&layer.output, &out)
+    linear(plan, &layer.output, &out)
 }
 
 /// `stored` has the keys and values of the layers before, and gets this one's.
-fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(Rows, Rows)>, reserved: usize) -> Rows {
+fn attention(plan: &Meaning, layer: &Attention, x: &Rows, stored: &mut Vec<(Rows, Rows)>, reserved: usize) -> Rows {
     let head_dim = layer.head_dim;
     let most = f64::from(layer.clip.unwrap_or(f32::INFINITY));
     let clip = |row: &mut Vec<f64>| row.iter_mut().for_each(|v| *v = v.clamp(-most, most));
@@ -220,7 +246,7 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(
         }
         rows
     };
-    let mut queries = linear(&layer.q, x);
+    let mut queries = linear(plan, &layer.q, x);
     let mut gates = Rows::new();
     if layer.gated {
         let every_other = |rows: &Rows, first: usize| -> Rows {
@@ -237,13 +263,13 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(
     }
     let own = || {
         let k = layer.k.as_ref().unwrap();
-        let mut values = linear(layer.v.as_ref().unwrap_or(k), x);
+        let mut values = linear(plan, layer.v.as_ref().unwrap_or(k), x);
         values.iter_mut().for_each(clip);
         if let Some(weights) = &layer.v_norm {
             let heads = values.iter_mut().flat_map(|row| row.chunks_mut(head_dim));
             heads.for_each(|head| head.copy_from_slice(&norm_as(NormKind::Rms, plan, head, weights)));
         }
-        (heads_of(linear(k, x), &layer.k_norm), values)
+        (heads_of(linear(plan, k, x), &layer.k_norm), values)
     };
     let (keys, values) = layer.reads.map_or_else(own, |read| stored[read].clone());
     stored.push((keys.clone(), values.clone()));
@@ -267,7 +293,7 @@ fn attention(plan: &DecoderPlan, layer: &Attention, x: &Rows, stored: &mut Vec<(
         out.push(result);
     }
     multiply(&mut out, &gates);
-    linear(&layer.o, &norm_all(plan, &out, layer.sub_norm.as_deref()))
+    linear(plan, &layer.o, &norm_all(plan, &out, layer.sub_norm.as_deref()))
 }
 
 fn rotate(head: &mut [f64], rope: &Rope, position: usize, reserved: usize) {
@@ -288,15 +314,15 @@ fn rotate(head: &mut [f64], rope: &Rope, position: usize, reserved: usize) {
     }
 }
 
-fn norm_all(plan: &DecoderPlan, x: &Rows, weights: Option<&[f32]>) -> Rows {
+fn norm_all(plan: &Meaning, x: &Rows, weights: Option<&[f32]>) -> Rows {
     x.iter().map(|row| weights.map_or_else(|| row.clone(), |weights| norm(plan, row, weights))).collect()
 }
 
-fn norm(plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
+fn norm(plan: &Meaning, x: &[f64], weights: &[f32]) -> Vec<f64> {
     norm_as(plan.norm, plan, x, weights)
 }
 
-fn norm_as(kind: NormKind, plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Vec<f64> {
+fn norm_as(kind: NormKind, plan: &Meaning, x: &[f64], weights: &[f32]) -> Vec<f64> {
     let mean = match kind {
         NormKind::Rms => 0.0,
         NormKind::Layer => x.iter().sum::<f64>() / x.len() as f64,
@@ -306,14 +332,21 @@ fn norm_as(kind: NormKind, plan: &DecoderPlan, x: &[f64], weights: &[f32]) -> Ve
     centred.iter().zip(weights).map(|(v, w)| v * scale * f64::from(*w)).collect()
 }
 
-fn linear(linear: &Linear, x: &Rows) -> Rows {
+fn linear(plan: &Meaning, linear: &Linear, x: &Rows) -> Rows {
     let mut out = vec![Vec::new(); x.len()];
     // Rounding by the plan's definition: in f32, so that both sides round the same way wherever they can.
     let rounded = |row: &Vec<f64>| {
         let scale = 127.0 / row.iter().fold(1e-5, |m: f32, v| m.max((*v as f32).abs()));
         row.iter().map(|v| f64::from((*v as f32 * scale).round_ties_even()) / f64::from(scale)).collect()
     };
-    let inputs: Rows = if linear.ternary.is_some() { x.iter().map(rounded).collect() } else { x.clone() };
+    let takes_int8 = matches!(linear.weight.dtype.run.matmul, MatMulFn::Int8(_));
+    let inputs: Rows = match linear.ternary {
+        Some(_) => x.iter().map(rounded).collect(),
+        None if plan.rounds && takes_int8 => {
+            x.iter().map(|row| row.chunks(32).flat_map(rounded_block).collect()).collect()
+        }
+        None => x.clone(),
+    };
     let (x, factor) = (&inputs, f64::from(linear.ternary.unwrap_or(1.0)));
     for row in linear.shard.clone() {
         let weights = decode_row(&linear.weight, row);
@@ -321,6 +354,13 @@ fn linear(linear: &Linear, x: &Rows) -> Rows {
         out.iter_mut().zip(x).for_each(|(y, x)| y.push(dot(&weights, x) * factor + bias));
     }
     out
+}
+
+/// A block's values in steps of a 127th of its largest, in f32 as above.
+fn rounded_block(block: &[f64]) -> impl Iterator<Item = f64> {
+    let largest = block.iter().fold(0.0, |m: f32, v| m.max((*v as f32).abs()));
+    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    block.iter().map(move |v| f64::from((*v as f32 * inverse).round_ties_even()) * f64::from(largest) / 127.0)
 }
 
 fn decode_row(weight: &Weight, row: usize) -> Vec<f64> {

@@ -59,7 +59,7 @@ impl Weighed {
         let sampled = rows.min((SAMPLED / self.cols).max(8));
         let encoding = Encoding::new(to, self.tier, self.cols, effort, self.importance.clone());
         let equal = Importance::equal(self.cols);
-        let weights = self.importance.as_ref().map_or(equal, Importance::as_weights);
+        let weights = self.importance.as_ref().map_or(equal, Importance::as_measure);
         let sums: Vec<(f64, f64)> = (0..sampled)
             .into_par_iter()
             .map(|i| {

@@ -333,6 +333,24 @@ fn mixtures_have_the_tensors_of_mlx_and_come_back() {
     }
 }
 
+/// Decays of delta nets and biases of the choice of experts, when all others are cast.
+#[test]
+fn what_mlx_does_not_cast_keeps_its_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ConvertOptions { dtype: Some(DType::F16), layout: None };
+    for (case, stays) in [("lfm2moe", "expert_bias"), ("qwen35", "A_log"), ("qwen35moe", "A_log")] {
+        let source = Checkpoint::open(&checkpoints().join(case)).unwrap();
+        let of_source: Vec<_> = tensors(&source).into_iter().filter(|(name, _)| name.ends_with(stays)).collect();
+        let out = folder.path().join(case);
+        to_mlx(&source, &out, options, &mut |_| true).unwrap();
+        let made = tensors(&Checkpoint::open(&out).unwrap());
+        let (kept, cast): (Vec<_>, Vec<_>) = made.into_iter().partition(|(name, _)| name.ends_with(stays));
+        assert!(kept.iter().map(|(_, tensor)| tensor).eq(of_source.iter().map(|(_, tensor)| tensor)), "{case}");
+        assert!(!kept.is_empty() && kept.iter().all(|(_, (_, dtype, _))| *dtype != DType::F16), "{case}");
+        assert!(cast.iter().all(|(_, (_, dtype, _))| *dtype == DType::F16), "{case}");
+    }
+}
+
 /// As transformers keeps experts in memory: MLX's stacks are the same rows.
 #[test]
 fn stacked_experts_are_those_of_mlx() {

@@ -11,8 +11,8 @@ use kernels::DType;
 use kernels::quant::GroupAffine;
 use kernels::simd::Tier;
 use model::arch::{
-    Architecture, Assembly, DecoderConfig, HfNames, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT, mlx_has_eight_bits,
-    name_for_hf,
+    Architecture, Assembly, DecoderConfig, HfNames, Presence, ROPE_FREQS, ROPE_LONG, ROPE_SHORT, mlx_does_not_cast,
+    mlx_has_eight_bits, name_for_hf,
 };
 use model::tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::{Map, Value};
@@ -144,6 +144,7 @@ fn steps(
     let (names, to) = (HfNames::of(source), types.to);
     let folder = Folder { source, architecture, config, to };
     let eight_bits = |canonical: &str| mlx_has_eight_bits(model_type, canonical);
+    let stays = |canonical: &str| to == To::Mlx && mlx_does_not_cast(model_type, canonical);
     let untransformed = to == To::HuggingFace && architecture.is_transformed(source, config);
     let (mut steps, mut left_out) = (Vec::new(), Vec::new());
     for info in source.tensors().filter(|info| !ternary.of.factors.contains(&info.name)) {
@@ -202,9 +203,10 @@ fn steps(
                 change = Change::None;
             }
         }
-        let matrix = known.filter(|name| shape.len() == 2 && name.ends_with(".weight"));
+        let matrix = known.as_deref().filter(|name| shape.len() == 2 && name.ends_with(".weight"));
         let (dtype, float) = match matrix {
-            Some(canonical) => types.matrix(found, shape[1], eight_bits(&canonical)),
+            Some(canonical) => types.matrix(found, shape[1], eight_bits(canonical)),
+            None if known.as_deref().is_some_and(stays) => (found, None),
             None => (types.kept(found), None),
         };
         let (target, (rows, columns)) = (NewTensor { name, dtype, shape }, orders);

@@ -15,6 +15,11 @@ const TEXT: usize = 127;
 /// count for something.
 const LEAST: f32 = 1e-4;
 
+/// The largest weight of a column where errors of tensors are compared, in medians of a tensor's. Inputs of a matrix may be very
+/// large at one position of a text, and its column then outweighs all others by 10⁵: what an error does to that position says
+/// nothing of the others. Columns that are large at every position have less: 4900 medians in SmolLM2.
+const LARGEST: f32 = 5000.0;
+
 /// What a tensor's columns matter.
 #[derive(Clone, Debug)]
 pub struct Importance {
@@ -48,6 +53,19 @@ impl Importance {
             let mean = columns.iter().map(|v| f64::from(*v)).sum::<f64>() / self.cols as f64;
             let scale = if mean > 0.0 { (1.0 / mean) as f32 } else { 1.0 };
             columns.iter_mut().for_each(|v| *v = (*v * scale).max(LEAST));
+        }
+        Self { columns, ..*self }
+    }
+
+    /// By which errors of types and of tensors are compared: with a median of one for each expert, and bounded.
+    pub fn as_measure(&self) -> Self {
+        let mut columns = self.columns.clone();
+        for columns in columns.chunks_exact_mut(self.cols) {
+            let mut sorted = columns.to_vec();
+            let (_, median, _) = sorted.select_nth_unstable_by(self.cols / 2, f32::total_cmp);
+            // Of an expert that the text used little, more than half may be nothing.
+            let scale = if *median > 0.0 { 1.0 / *median } else { 0.0 };
+            columns.iter_mut().for_each(|v| *v = (*v * scale).clamp(LEAST, LARGEST));
         }
         Self { columns, ..*self }
     }
@@ -136,4 +154,27 @@ fn last_part(text: &str) -> &str {
 fn short(text: &str) -> &str {
     let end = (0..=text.len().min(TEXT)).rev().find(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_column_does_not_stand_for_all() {
+        let mut columns = vec![2.0; 64];
+        (columns[3], columns[5], columns[7]) = (1e6, 100.0, 0.0);
+        let importance = Importance { columns, cols: 32, rows_per_expert: 7 };
+        let measure = importance.as_measure();
+        assert_eq!(measure.columns(6)[..8], [1.0, 1.0, 1.0, LARGEST, 1.0, 50.0, 1.0, LEAST]);
+        assert!(measure.columns(7).iter().all(|weight| *weight == 1.0));
+        // What a search weighs by knows no such bound.
+        assert!(importance.as_weights().columns(0)[3] > 31.9);
+    }
+
+    #[test]
+    fn an_expert_without_inputs_has_weights_all_the_same() {
+        let importance = Importance { columns: vec![0.0; 32], cols: 32, rows_per_expert: 7 };
+        assert!(importance.as_measure().columns(0).iter().all(|weight| *weight > 0.0));
+    }
 }
