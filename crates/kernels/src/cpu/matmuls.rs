@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::caches;
 use super::weights::{Model, PackedLinear};
 use crate::buffer::Buffer;
+use crate::ops::float::UNPACKED_COLS;
 use crate::ops::matmul::{Fetch, FloatMatMul, IntMatMul};
 use crate::ops::quantize::{GROUP, QuantizedRows};
 use crate::quant::panel::MatMulFn;
@@ -162,8 +163,13 @@ pub fn panels_at_once(left: usize, all: usize, rows: usize, threads: usize) -> u
 
 /// Rows of an item: as many as stay in the second-level cache while panels pass.
 pub fn rows_at_once(cols: usize, int8: bool) -> usize {
-    // An int8 row has 24 bytes of scales and sums for each 32 values.
-    let row = if int8 { cols + cols * 24 / 32 } else { cols * size_of::<f32>() };
+    // An int8 row has 24 bytes of scales and sums for each 32 values. Of an f32 row, some columns pass at once for all panels
+    // of an item, and what they add to the outputs.
+    let row = if int8 {
+        cols + cols * 24 / 32
+    } else {
+        (cols.min(UNPACKED_COLS) + PANELS_AT_ONCE * LANES) * size_of::<f32>()
+    };
     (caches::second_level() / row.max(1)).next_multiple_of(GROUP).max(4 * GROUP)
 }
 

@@ -6,7 +6,7 @@ pub mod cache;
 pub mod cache_q8;
 pub mod conv;
 pub mod delta;
-mod float;
+pub(crate) mod float;
 pub mod glu;
 pub mod heads;
 pub mod matmul;
