@@ -33,7 +33,7 @@ impl<E: Element> Kernel for Float<E> {
 
 /// Tokens up to which four panels are taken at once.
 const FEW_TOKENS: usize = 4;
-/// Tokens from which on narrow values are unpacked once for all of them.
+/// Tokens from which on some columns of a panel are unpacked once for all of them.
 const UNPACKED_TOKENS: usize = 16;
 /// Columns that are unpacked at once: of three panels they take 24 KiB of the first-level cache.
 pub const UNPACKED_COLS: usize = 128;
